@@ -1,0 +1,1 @@
+"""Spatial Preference Rewarding: make any vision-language model ground more precisely with preferences it generates itself."""

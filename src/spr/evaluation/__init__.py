@@ -1,0 +1,1 @@
+"""What base and tuned models are held to."""

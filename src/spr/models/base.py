@@ -1,0 +1,93 @@
+"""What the pipeline asks of a multimodal model, and of the way it writes boxes.
+
+`Dialect` is the only door between a model's box text and the project's boxes. `GroundingModel` writes text about images.
+Stages know these two protocols and nothing of how a model is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image
+
+from spr.boxes import Box, Size
+from spr.records import Mention
+
+
+class Dialect(Protocol):
+    """How one family of models writes a box. Sizes are (width, height) of the original image in pixels."""
+
+    name: str
+    skip_special_tokens: bool
+    """Whether decoding may skip special tokens: False where the box mark-up is made of them."""
+
+    def format(self, box: Box, size: Size) -> str:
+        """The mark-up of one box alone, quantised to the family's grid."""
+
+    def ground(self, phrase: str, box: Box, size: Size) -> str:
+        """A phrase tied to its box, the way the family writes it."""
+
+    def parse(self, text: str, size: Size) -> list[Mention]:
+        """All boxes of a text in reading order, readable or not; never raises, linear in the length of the text."""
+
+    def rewrite(self, text: str, size: Size, boxes: Mapping[int, Box | None]) -> str:
+        """Replace the boxes of the mentions named by index (as `parse` numbers them); None takes the mark-up away and
+        leaves the words. All other text survives byte for byte. Raises KeyError for an index that is not there."""
+
+    def words(self, text: str, size: Size) -> str:
+        """The text without any box mark-up and coordinates, readable or not: what CLIP is shown."""
+
+    def rec_prompt(self, expression: str) -> str:
+        """The question for the box of a referring expression."""
+
+    def region_text(self, box: Box, size: Size) -> str:
+        """The region as it stands inside a question."""
+
+    def region_prompt(self, box: Box, size: Size) -> str:
+        """The plain question that asks for a grounded description of a region."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to draw: temperature 0 is greedy; top_p in (0, 1]."""
+
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt about one or two images, to be answered once for each seed (a greedy answer ignores its seed)."""
+
+    images: tuple[Image.Image, ...]
+    prompt: str
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One answer. `finish_reason` is stop or length (cut off at max_new_tokens)."""
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class GroundingModel(Protocol):
+    """A multimodal model that can be asked. `identity` names weights and processor settings, so that other weights
+    under the same path make other shards."""
+
+    identity: str
+    dialect: Dialect
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, progress: Callable[[int], None] | None = None
+    ) -> list[list[Generation]]:
+        """Answer all requests, one list a request with one generation a seed, in order.
+
+        A row's draws depend on its own seed only. `progress` is told how many answers each batch brought.
+        """

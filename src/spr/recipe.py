@@ -1,0 +1,289 @@
+"""The recipe: everything that a run depends on, in one YAML file.
+
+Unknown keys are refused; what is impossible is refused here, before anything runs. Relative paths are relative to the
+directory the command is started in. Defaults that the paper does not give are marked "ours" and are changed on evidence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from spr.errors import RecipeError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PromptVariant = Literal["plain", "names", "crop", "crop_names", "paraphrase"]
+
+
+class Part(BaseModel):
+    """A part of the recipe: frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class Source(Part):
+    """Box-annotated images: Objects365 or any other COCO-format json."""
+
+    annotations: Path
+    image_root: Path
+    limit: int | None = Field(None, ge=1, description="use the first so many images of the file")
+
+
+class Model(Part):
+    """The policy: any AutoModelForImageTextToText with a dialect."""
+
+    name: str = Field(description="a directory, or a model's name on the hub")
+    dialect: str
+    dialect_options: dict[str, Any] = {}
+    revision: str | None = None
+    trust_remote_code: bool = False
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    processor: dict[str, Any] = Field({}, description="arguments of AutoProcessor.from_pretrained, e.g. pixel limits")
+
+    @model_validator(mode="after")
+    def _remote_code_is_pinned(self) -> Model:
+        if self.trust_remote_code and not self.revision:
+            raise ValueError("trust_remote_code needs a pinned `revision`")
+        return self
+
+
+class Queries(Part):
+    """Stage 1. Limits on one region and on the regions of one image; sides in pixels, areas and coverage as shares."""
+
+    per_image: int = Field(1, ge=1)
+    min_objects: int = Field(4, ge=1)
+    max_objects: int | None = Field(None, ge=1)
+    coverage: Fraction = Field(0.5, description="share of an object's area that makes it count as inside")
+    min_box_side: float = Field(2.0, ge=0, description="boxes with a smaller side after clipping are dropped (ours)")
+    min_region_side: float = Field(32.0, ge=1, description="ours")
+    max_region_area: Fraction = Field(0.9, description="share of the image (ours)")
+    max_query_iou: Fraction = 0.7
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> Queries:
+        if self.max_objects is not None and self.max_objects < self.min_objects:
+            raise ValueError(f"max_objects {self.max_objects} is below min_objects {self.min_objects}")
+        return self
+
+
+class Candidates(Part):
+    """Stage 2. K descriptions a query, by the model or from a JSONL file with query_id, text, model."""
+
+    source: Literal["model", "file"] = "model"
+    path: Path | None = None
+    k: int = Field(5, ge=2)
+    prompts: tuple[PromptVariant, ...] = ("plain", "crop", "names", "crop_names", "paraphrase")
+    temperature: float = Field(1.0, ge=0, description="ours")
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_new_tokens: int = Field(512, ge=1, description="ours")
+    batch_size: int = Field(8, ge=1, description="answers generated at a time")
+
+    @model_validator(mode="after")
+    def _file_has_path(self) -> Candidates:
+        if (self.source == "file") != (self.path is not None):
+            raise ValueError("`path` goes with `source: file`, and only with it")
+        if not self.prompts:
+            raise ValueError("prompts is empty; name at least one variant")
+        return self
+
+
+class Semantic(Part):
+    """The semantic score: a CLIP or SigLIP model of transformers."""
+
+    model: str
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    crop: Literal["squash", "pad", "center_crop"] = Field("squash", description="how the region's crop is made square (ours)")
+    text_pooling: Literal["mean", "truncate"] = "mean"
+
+
+class Localization(Part):
+    """The localization score."""
+
+    preset: Literal["annotations_only"] = "annotations_only"
+    threshold: Fraction = 0.5
+    binary: bool = False
+
+
+class Score(Part):
+    """Stage 3. composite = weight * semantic + (1 - weight) * localization; `weight` is the paper's lambda."""
+
+    weight: Fraction = 0.8
+    semantic: Semantic | None = None
+    localization: Localization = Localization()
+
+    @model_validator(mode="after")
+    def _weight_has_a_model(self) -> Score:
+        if self.weight > 0 and self.semantic is None:
+            raise ValueError("score.weight is above 0 but score.semantic names no model; name one, or set weight: 0")
+        return self
+
+
+class Pairs(Part):
+    """Stage 4. Best against worst, the best one refined."""
+
+    rejected: Literal["worst", "unrefined"] = "worst"
+    min_margin: float = Field(0.02, ge=0, description="ours")
+    min_iou: Fraction = Field(0.5, description="a box must overlap a ground-truth box by more than this to be refined")
+    unmatched: Literal["strip_box", "keep", "drop_phrase"] = Field("strip_box", description="ours")
+    same_mentions: bool = Field(False, description="best and worst among candidates that name the same things")
+
+
+class Lora(Part):
+    """LoRA on the language model's projections; `target_modules` overrides the table by family (a regular expression)."""
+
+    r: int = Field(128, ge=1, description="ours")
+    alpha: int = Field(256, ge=1, description="ours")
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: str | None = None
+
+
+LossType = Literal["sigmoid", "hinge", "ipo", "sft"]
+
+
+class Train(Part):
+    """Stage 5. DPO with the adapter-off reference, or SFT on the chosen."""
+
+    objective: Literal["dpo", "sft"] = "dpo"
+    loss_type: tuple[LossType, ...] = ("sigmoid",)
+    loss_weights: tuple[float, ...] | None = None
+    beta: float = Field(0.1, gt=0)
+    lora: Lora = Lora()
+    learning_rate: float = Field(1e-5, gt=0, description="for 7B (ours)")
+    scheduler: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
+    warmup_ratio: Fraction = 0.03
+    weight_decay: float = Field(0.0, ge=0)
+    epochs: float = Field(1.0, gt=0)
+    max_steps: int | None = Field(None, ge=1, description="updates; overrides epochs")
+    batch_size: int = Field(1, ge=1, description="pairs a device and step")
+    gradient_accumulation: int = Field(16, ge=1)
+    max_tokens: int = Field(4096, ge=1, description="budget of one sequence, image tokens included; the preflight enforces it")
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    gradient_checkpointing: bool = True
+    save_steps: int = Field(100, ge=1)
+
+    @model_validator(mode="after")
+    def _losses_fit(self) -> Train:
+        if self.loss_weights is not None and len(self.loss_weights) != len(self.loss_type):
+            raise ValueError(f"{len(self.loss_weights)} loss_weights for {len(self.loss_type)} loss types")
+        if self.objective == "dpo" and set(self.loss_type) == {"sft"}:
+            raise ValueError("loss_type [sft] alone is no preference loss; set objective: sft")
+        return self
+
+
+class RecTask(Part):
+    """Referring expression comprehension: the per-expression json (img_id, sents, bbox xywh, height, width)."""
+
+    annotations: Path
+    image_root: Path
+    limit: int | None = Field(None, ge=1)
+
+
+class RegionsTask(Part):
+    """The paper's own task: describe held-out regions, made like the training queries from a COCO-format json."""
+
+    annotations: Path
+    image_root: Path
+    limit: int | None = Field(None, ge=1)
+
+
+class Evaluation(Part):
+    """Stage 6. Greedy answers of base and tuned to the same items, compared in pairs."""
+
+    rec: RecTask | None = None
+    regions: RegionsTask | None = None
+    batch_size: int = Field(8, ge=1)
+    max_new_tokens: int = Field(512, ge=1)
+    bootstrap: int = Field(1000, ge=100, description="resamples of the images for the 95 % intervals")
+
+
+class Resources(Part):
+    """Where it runs. Never part of what it computes, but `threads`: sums of floats depend on it."""
+
+    devices: tuple[str | int, ...] = Field(("auto",), min_length=1, description="one worker each: auto, cpu, 0, 1, cuda:0")
+    threads: int = Field(1, ge=1, description="CPU threads a worker")
+
+
+class Recipe(Part):
+    """A whole run."""
+
+    seed: int = 0
+    shard_size: int = Field(64, ge=1, description="input rows (images) a shard")
+    source: Source
+    model: Model
+    queries: Queries = Queries()
+    candidates: Candidates = Candidates()
+    score: Score
+    pairs: Pairs = Pairs()
+    train: Train = Train()
+    evaluation: Evaluation = Evaluation()
+    resources: Resources = Resources()
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a YAML recipe, lay `a.b=c` overrides over it (values in YAML) and check it. Raises RecipeError."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}; name an existing recipe, or make one with `spr init`") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of sections; this file holds {type(data).__name__}")
+    for override in overrides:
+        _override(data, override)
+    return check_recipe(data, str(path))
+
+
+def check_recipe(data: dict[str, Any], where: str) -> Recipe:
+    """Plain values -> Recipe. Raises RecipeError that names the key, its value and what it must be."""
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError("\n".join(_fault(where, item) for item in error.errors())) from None
+
+
+def _fault(where: str, item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or "recipe"
+    if item["type"] == "extra_forbidden":
+        return f"{where}: unknown key {key}; see `spr init` for the keys a recipe may hold"
+    if item["type"] == "missing" or (item["input"] is None and item["type"] in ("path_type", "string_type", "model_type")):
+        return f"{where}: {key} is missing; set it in the recipe or with --set {key}=..."
+    if item["type"] == "value_error":
+        return f"{where}: {key}: {str(item['msg']).removeprefix('Value error, ')}"
+    return f"{where}: {key} is {_short(item['input'])}; {_must(str(item['msg']))}"
+
+
+def _must(message: str) -> str:
+    return "it" + message.removeprefix("Input") if message.startswith("Input") else message[0].lower() + message[1:]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:g}"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, sign, value = override.partition("=")
+    if not sign or not all(key.split(".")):
+        raise RecipeError(f"--set {override}: write it as key.subkey=value")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {override}: the value is not valid YAML") from None
+    *sections, last = key.split(".")
+    for section in sections:
+        if data.get(section) is None:
+            data[section] = {}
+        data = data[section]
+        if not isinstance(data, dict):
+            raise RecipeError(f"--set {override}: {section} is a value, not a section")
+    data[last] = parsed

@@ -1,0 +1,1 @@
+"""Scores of descriptions: semantic, localization, composite."""

@@ -1,0 +1,1 @@
+"""The bundled tiny world and its models."""

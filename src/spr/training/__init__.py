@@ -1,0 +1,1 @@
+"""Preference optimization on TRL, LoRA on the language model."""
