@@ -29,9 +29,13 @@ class ImageFault(Exception):
 
 
 def resolve(root: Path, path: str) -> Path:
-    """The file `path` names below `root`. Raises ImageFault(image_outside_root) when it leads anywhere else."""
+    """The file `path` names below `root`. Raises ImageFault: image_outside_root when it leads
+    anywhere else, also by a link; image_unreadable when no file can have that name."""
     base = root.resolve()
-    full = (base / path).resolve()
+    try:
+        full = (base / path).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # A loop of links, a NUL, a name no file can have.
+        raise ImageFault("image_unreadable", f"{path!r}: {error}") from None
     if not full.is_relative_to(base):
         raise ImageFault("image_outside_root", f"{path!r} leads out of {root}")
     return full
@@ -42,13 +46,22 @@ def load(root: Path, path: str, size: Size) -> Image.Image:
     full = resolve(root, path)
     try:
         with Image.open(full) as image:
+            _check_header(image, size, path)
             image.load()
             oriented = _orient(image, size, path)
             return to_rgb(oriented)
     except FileNotFoundError:
         raise ImageFault("image_missing", str(full)) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except ImageFault:
+        raise
+    except Exception as error:  # Decoders fail on broken files in many ways; each of them is this one fault.
         raise ImageFault("image_unreadable", f"{full}: {error}") from None
+
+
+def _check_header(image: Image.Image, size: Size, path: str) -> None:
+    """Refuse by the header, before pixels cost memory, what no orientation can make fit."""
+    if size not in (image.size, image.size[::-1]):
+        raise ImageFault("size_mismatch", f"{path} is {image.width}x{image.height}, its annotations say {size[0]}x{size[1]}")
 
 
 def _orient(image: Image.Image, size: Size, path: str) -> Image.Image:

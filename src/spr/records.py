@@ -176,6 +176,23 @@ class PreferencePair:
 
 
 @dataclass(frozen=True, slots=True)
+class RecItem:
+    """One referring expression and the one box it names. `path` is relative to the task's image root."""
+
+    item_id: str
+    path: str
+    width: int
+    height: int
+    expression: str
+    box: Box
+
+    @property
+    def size(self) -> Size:
+        """(width, height) in pixels."""
+        return (self.width, self.height)
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """One answer of one model to one item of an evaluation task.
 

@@ -1,0 +1,135 @@
+"""Asking a model greedily, image by image: what the evaluation stages have in common.
+
+Knows how to get one answer a row; what is asked and what an answer is worth is the tasks' matter.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from PIL import Image
+
+from spr import images, recipe
+from spr.boxes import Size
+from spr.errors import ModelError
+from spr.models.base import Generation, GroundingModel, Request, Sampling
+from spr.models.identity import directory_digest, identity
+from spr.records import Dropped, Prediction
+
+
+class Item(Protocol):
+    """What every item says of its image; the path is relative to the task's image root, the size is (width, height)."""
+
+    @property
+    def path(self) -> str:
+        """The image's path."""
+
+    @property
+    def size(self) -> Size:
+        """The image's size in pixels."""
+
+
+AnyItem = TypeVar("AnyItem", bound=Item)
+
+
+@dataclass
+class GreedyStage(ABC, Generic[AnyItem]):
+    """An evaluation stage: items of one task -> one Prediction each, by the base model or, with `adapter`, the tuned one.
+
+    A task gives `name`, `prompt`, `predict` and `row_id`. Items whose image cannot be used are dropped under the reason of
+    `spr.images.ImageFault`. The model is loaded by `setup`; floats depend on the batch size, which is thus part of the
+    output's key.
+    """
+
+    model: recipe.Model
+    evaluation: recipe.Evaluation
+    image_root: Path
+    adapter: Path | None = None
+    version: int = field(default=1, init=False)
+    output: type[Any] = field(default=Prediction, init=False)
+    name: str = field(default="", init=False)
+    _policy: GroundingModel | None = field(default=None, init=False, repr=False)
+    _notes: dict[str, int] = field(default_factory=dict, init=False, repr=False)
+    _last: tuple[str, Size, Image.Image] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def recipe_part(self) -> dict[str, Any]:
+        """The model by the identity of its weights and of the adapter's, not by its path, and how answers are made."""
+        return {
+            "model": self.model.model_dump(mode="json", exclude={"name", "revision"}),
+            "identity": identity(self.model.name, self.model.revision),
+            "adapter": directory_digest(self.adapter) if self.adapter else None,
+            "batch_size": self.evaluation.batch_size,
+            "max_new_tokens": self.evaluation.max_new_tokens,
+        }
+
+    @property
+    def policy(self) -> GroundingModel:
+        """The loaded model. Raises ModelError before `setup`."""
+        if self._policy is None:
+            raise ModelError(f"{self.name}: the model is not loaded; call setup first")
+        return self._policy
+
+    def setup(self, device: str) -> None:
+        """Load the model, and the adapter if there is one, on `device`. Raises ModelError."""
+        from spr.models.transformers import TransformersModel
+
+        self._policy = TransformersModel(self.model, device, self.adapter)
+
+    @abstractmethod
+    def prompt(self, row: AnyItem) -> str:
+        """The question about one item."""
+
+    @abstractmethod
+    def predict(self, row: AnyItem, answer: Generation) -> Prediction:
+        """What the answer to one item is worth."""
+
+    @abstractmethod
+    def row_id(self, row: AnyItem) -> str:
+        """The id of an item."""
+
+    def parent_id(self, row: Prediction) -> str:
+        """The item's id."""
+        return row.item_id
+
+    def process(self, rows: Sequence[AnyItem]) -> Iterator[Prediction | Dropped]:
+        """Items -> predictions, in their order; `evaluation.batch_size` questions at a time."""
+        for start in range(0, len(rows), self.evaluation.batch_size):
+            yield from self._batch(rows[start : start + self.evaluation.batch_size])
+
+    def notes(self) -> dict[str, int]:
+        """`completion_tokens`, and `cut_off` answers that reached max_new_tokens; then reset."""
+        notes, self._notes = self._notes, {}
+        return notes
+
+    def _batch(self, rows: Sequence[AnyItem]) -> Iterator[Prediction | Dropped]:
+        photos = [self._photo(row) for row in rows]
+        asked = [(row, photo) for row, photo in zip(rows, photos, strict=True) if isinstance(photo, Image.Image)]
+        requests = [Request((photo,), self.prompt(row), (0,)) for row, photo in asked]
+        greedy = Sampling(temperature=0.0, top_p=1.0, max_new_tokens=self.evaluation.max_new_tokens)
+        answers = iter(self.policy.generate(requests, greedy) if requests else ())
+        for row, photo in zip(rows, photos, strict=True):
+            if isinstance(photo, images.ImageFault):
+                yield Dropped(self.row_id(row), self.name, photo.reason)
+                continue
+            (answer,) = next(answers)
+            self._count("completion_tokens", answer.completion_tokens)
+            self._count("cut_off", int(answer.finish_reason == "length"))
+            yield self.predict(row, answer)
+
+    def _photo(self, row: AnyItem) -> Image.Image | images.ImageFault:
+        """The row's image; the last one is kept, since the items of one image follow each other."""
+        if self._last is None or self._last[:2] != (row.path, row.size):
+            try:
+                self._last = (row.path, row.size, images.load(self.image_root, row.path, row.size))
+            except images.ImageFault as fault:
+                return fault
+        return self._last[2]
+
+    def _count(self, note: str, number: int) -> None:
+        if number:
+            self._notes[note] = self._notes.get(note, 0) + number
