@@ -1,0 +1,96 @@
+"""Progress with rates on stderr: a live bar in a terminal, a plain line now and then anywhere else.
+
+Only says what is going on; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TextIO
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def meter(name: str, total: int, unit: str = "rows", stream: TextIO | None = None) -> Iterator[Callable[[int], None]]:
+    """Follow `total` units of work; the value is told how many more are done. Ends with one line: count, time, rate."""
+    out = stream or sys.stderr
+    started = time.perf_counter()
+    shown = _bar(name, total, unit) if out.isatty() else _lines(name, total, unit, out)
+    done = 0
+    with shown as show:
+
+        def tick(more: int) -> None:
+            nonlocal done
+            done += more
+            show(done)
+
+        yield tick
+    seconds = time.perf_counter() - started
+    print(f"{name}: {done} {unit} in {seconds:.1f} s, {_rate(done, seconds)} {unit}/s", file=out, flush=True)
+
+
+def say(text: str) -> None:
+    """One plain line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _bar(name: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[rate]}"),
+        progress.TimeRemainingColumn(),
+    )
+    started = time.perf_counter()
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=total, rate="")
+
+        def show(done: int) -> None:
+            rate = _rate(done, time.perf_counter() - started)
+            bar.update(task, completed=done, rate=f"{rate} {unit}/s")
+
+        yield show
+
+
+@contextmanager
+def _lines(name: str, total: int, unit: str, out: TextIO) -> Iterator[Callable[[int], None]]:
+    yield _Lines(name, total, unit, out)
+
+
+@dataclass
+class _Lines:
+    """Prints at most one line every `SECONDS_BETWEEN_LINES`."""
+
+    name: str
+    total: int
+    unit: str
+    out: TextIO
+    started: float = field(default_factory=time.perf_counter)
+    last: float = field(default_factory=time.perf_counter)
+
+    def __call__(self, done: int) -> None:
+        now = time.perf_counter()
+        if now - self.last < SECONDS_BETWEEN_LINES or done >= self.total:
+            return
+        self.last = now
+        left = (self.total - done) * (now - self.started) / max(done, 1)
+        rate = _rate(done, now - self.started)
+        print(
+            f"{self.name}: {done}/{self.total} {self.unit}, {rate} {self.unit}/s, about {left:.0f} s left",
+            file=self.out,
+            flush=True,
+        )
+
+
+def _rate(done: int, seconds: float) -> str:
+    return f"{done / max(seconds, 1e-9):.3g}" if done < 1000 * seconds else f"{done / max(seconds, 1e-9):,.0f}"
