@@ -1,0 +1,56 @@
+"""Checkpoints that can be trusted: a marker, written last, says that one is whole and whose it is.
+
+transformers writes a checkpoint file by file; a process killed half-way leaves one that looks right. Not here: what is
+in a checkpoint (adapter, optimizer, schedule, random state: transformers' own).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from spr.errors import ResumeError
+from spr.running.files import read_json, write_json
+from spr.training.manifest import differences
+
+MARKER = "complete.json"
+_NAME = re.compile(r"checkpoint-(\d+)")
+
+
+class MarkComplete(TrainerCallback):
+    """Marks each checkpoint after its last file, with what the training is made of."""
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        self._parts = dict(parts)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Write the marker of the checkpoint just saved."""
+        write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER, self._parts)
+
+
+def last_complete(folder: Path, parts: Mapping[str, Any]) -> tuple[Path | None, int]:
+    """The latest whole checkpoint below `folder` and its update; (None, 0) when there is none. Half ones are removed.
+
+    Raises ResumeError when a whole checkpoint belongs to another training than `parts`, and names what differs.
+    """
+    found: tuple[Path | None, int] = (None, 0)
+    for path in sorted(folder.glob("checkpoint-*")):
+        name = _NAME.fullmatch(path.name)
+        owner = read_json(path / MARKER)
+        if name is None:
+            continue
+        if not isinstance(owner, dict):
+            shutil.rmtree(path)
+        elif owner != dict(parts):
+            raise ResumeError(
+                f"{path} belongs to another training ({differences(owner, parts)}); "
+                "give --force to start over, or train into another directory"
+            )
+        elif int(name[1]) > found[1]:
+            found = (path, int(name[1]))
+    return found

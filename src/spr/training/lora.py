@@ -1,0 +1,62 @@
+"""Where LoRA goes: the projections of the language model, and nothing else.
+
+A frozen vision tower keeps image features constant, so they can be computed once a pair; an adapter outside the language
+model would be trained by nothing. So every module hit is checked against the model's own decoder. Not here: training.
+"""
+
+from __future__ import annotations
+
+import re
+
+from peft import LoraConfig
+from torch import nn
+from transformers import PreTrainedModel
+
+from spr.errors import RecipeError
+from spr.recipe import Lora
+
+_GATED = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+_FUSED_GATE = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_up_proj|down_proj)"
+TARGETS = {
+    "kosmos-2": r".*text_model.*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)",
+    "glm4v": _FUSED_GATE,
+}
+"""Families (`config.model_type`) whose projections are not named like Llama's; every other family takes `_GATED`."""
+
+
+def target_modules(model: PreTrainedModel, override: str | None = None) -> list[str]:
+    """Full names of the linear layers that get an adapter, in the model's order.
+
+    `override` is a regular expression over full module names and replaces the table. Raises RecipeError when the
+    expression is not valid, hits no linear layer, or hits one outside the language model.
+    """
+    pattern = override or TARGETS.get(model.config.model_type, _GATED)
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise RecipeError(f"train.lora.target_modules {pattern!r} is not a regular expression: {error}") from None
+    hits = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and expression.fullmatch(name)]
+    if not hits:
+        raise RecipeError(
+            f"train.lora.target_modules {pattern!r} hits no linear layer of this {model.config.model_type} model; "
+            "set a regular expression over full module names that does"
+        )
+    inside = {id(module) for module in model.get_decoder().modules()}
+    outside = [name for name in hits if id(model.get_submodule(name)) not in inside]
+    if outside:
+        raise RecipeError(
+            f"train.lora.target_modules {pattern!r} hits {len(outside)} layers outside the language model, "
+            f"{outside[0]} first; only the language model is trained, so narrow the expression"
+        )
+    return hits
+
+
+def lora_config(model: PreTrainedModel, lora: Lora) -> LoraConfig:
+    """The adapter a recipe asks for, on the modules `target_modules` finds. Raises RecipeError as that does."""
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=target_modules(model, lora.target_modules),
+        task_type="CAUSAL_LM",
+    )

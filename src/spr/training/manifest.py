@@ -1,0 +1,115 @@
+"""What a training is (its key), what it left behind (its manifest), and what it reports. Reads and writes json only.
+
+Light on purpose: a plan asks whether a policy is stale without loading torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spr.errors import ResumeError
+from spr.models.identity import identity
+from spr.recipe import Recipe
+from spr.records import Dropped, PreferencePair
+from spr.running.files import canonical, digest, read_json, write_json
+
+VERSION = 1
+MANIFEST = "manifest.json"
+_IDLE = frozenset({"save_steps"})
+"""Keys of `train` that do not change the adapter."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What came of a training.
+
+    `updates` optimizer steps over `pairs` pairs; `dropped` the pairs the preflight refused; `lengths` tokens by part
+    (prompt, chosen, rejected, sequence) and statistic (min, median, p95, max); `final` the means of the last quarter of
+    the log. `chosen_first` and `chosen_last` are the mean log-probability of the chosen answers in the first and the
+    last quarter of the updates, under DPO relative to the reference, in nats an answer; `displaced` says that the last is
+    the lower one: the policy then gained its margin by making the chosen answers unlikely too. `resumed_from` is the
+    update of the checkpoint it went on from (0: none), `fresh` whether this call did any work.
+    """
+
+    adapter: Path
+    updates: int
+    pairs: int
+    dropped: tuple[Dropped, ...]
+    lengths: dict[str, dict[str, float]]
+    final: dict[str, float]
+    chosen_first: float
+    chosen_last: float
+    displaced: bool
+    seconds: float
+    resumed_from: int
+    fresh: bool
+
+
+def key_parts(pairs: Sequence[PreferencePair], recipe: Recipe) -> dict[str, Any]:
+    """Everything that changes the adapter, as plain json values by dotted name."""
+    train = recipe.train.model_dump(mode="json", exclude=set(_IDLE))
+    lora = train.pop("lora")
+    model = recipe.model.model_dump(mode="json", include={"attention", "processor", "trust_remote_code"})
+    return {
+        "version": VERSION,
+        "seed": recipe.seed,
+        "pairs": pairs_digest(pairs),
+        "model": identity(recipe.model.name, recipe.model.revision),
+        **{f"model.{name}": value for name, value in model.items()},
+        **{f"train.{name}": value for name, value in train.items()},
+        **{f"train.lora.{name}": value for name, value in lora.items()},
+    }
+
+
+def pairs_digest(pairs: Sequence[PreferencePair]) -> str:
+    """Sha256 over what training reads of the pairs, in the order of their ids."""
+    rows = sorted((p.pair_id, p.path, p.width, p.height, p.prompt, p.chosen, p.rejected) for p in pairs)
+    return digest(canonical(rows))
+
+
+def key(parts: Mapping[str, Any]) -> str:
+    """The training key: sha256 over `key_parts`."""
+    return digest(canonical(dict(parts)))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Names and values of what differs between two keys, for people."""
+    names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    return "; ".join(
+        name if name == "pairs" else f"{name} was {old.get(name)!r}, is now {new.get(name)!r}" for name in names
+    )
+
+
+def is_finished(out: Path, pairs: Sequence[PreferencePair], recipe: Recipe) -> bool:
+    """Whether `out` holds the finished training of exactly these pairs and this recipe."""
+    manifest = read_manifest(out)
+    return manifest is not None and manifest["key"] == key(key_parts(pairs, recipe))
+
+
+def read_manifest(out: Path) -> dict[str, Any] | None:
+    """The manifest below `out`, or None when there is none. Raises ResumeError for one that cannot be read."""
+    path = out / MANIFEST
+    if not path.exists():
+        return None
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or not {"key", "parts", "report"} <= manifest.keys():
+        raise ResumeError(f"{path} is not a manifest of a training; remove it, or train under another directory")
+    return manifest
+
+
+def write_manifest(out: Path, parts: Mapping[str, Any], report: TrainReport, versions: Mapping[str, str]) -> None:
+    """Write the manifest, the last file of a training, whole or not at all."""
+    plain = dataclasses.asdict(report)
+    plain["adapter"] = report.adapter.name
+    write_json(out / MANIFEST, {"key": key(parts), "parts": dict(parts), "report": plain, "versions": dict(versions)})
+
+
+def stored_report(out: Path, manifest: Mapping[str, Any]) -> TrainReport:
+    """The report of a finished training, marked as not fresh."""
+    plain = dict(manifest["report"])
+    dropped = tuple(Dropped(**row) for row in plain.pop("dropped"))
+    return TrainReport(**{**plain, "adapter": out / plain["adapter"], "dropped": dropped, "fresh": False})
