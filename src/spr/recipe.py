@@ -134,6 +134,12 @@ class Pairs(Part):
     unmatched: Literal["strip_box", "keep", "drop_phrase"] = Field("strip_box", description="ours")
     same_mentions: bool = Field(False, description="best and worst among candidates that name the same things")
 
+    @model_validator(mode="after")
+    def _mentions_are_compared(self) -> Pairs:
+        if self.same_mentions and self.rejected == "unrefined":
+            raise ValueError("same_mentions compares candidates, rejected: unrefined does not; set one of the two")
+        return self
+
 
 class Lora(Part):
     """LoRA on the language model's projections; `target_modules` overrides the table by family (a regular expression)."""
@@ -226,10 +232,22 @@ class Recipe(Part):
     resources: Resources = Resources()
 
 
+class _Yaml(yaml.SafeLoader):
+    """Safe YAML that refuses a key written twice; PyYAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.YAMLError(f"the key {key.value!r} is there twice, again in line {key.start_mark.line + 1}")
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a YAML recipe, lay `a.b=c` overrides over it (values in YAML) and check it. Raises RecipeError."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _Yaml)
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}; name an existing recipe, or make one with `spr init`") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -140,8 +140,9 @@ class PreferencePair:
     """Chosen (refined) and rejected answers to the plain region question of one query.
 
     `prompt` is that question in the model's own words. Scores are given before refinement (`chosen_score`) and after it
-    (`refined_score`); `margin` is what the ranking saw: chosen_score - rejected_score. `refined` counts the boxes that were
-    moved to a ground-truth box, `stripped` the mentions that lost their box. `objects` is the ground truth.
+    (`refined_score`); `margin` is what the ranking saw: chosen_score - rejected_score, or refined_score - rejected_score
+    where the rejected is the chosen itself, unrefined. `refined` counts the boxes that were moved to a ground-truth box,
+    `stripped` the mentions that lost their box. `objects` is the ground truth.
     """
 
     pair_id: str
