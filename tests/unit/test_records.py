@@ -1,0 +1,69 @@
+"""Records: what goes into a table comes out of it, and files of another kind are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spr import records
+from spr.errors import DataError
+
+STORED: tuple[type[Any], ...] = (
+    records.Scene,
+    records.RegionQuery,
+    records.Candidate,
+    records.ScoredCandidate,
+    records.PreferencePair,
+    records.RecItem,
+    records.Prediction,
+    records.Dropped,
+)
+
+text = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+number = st.floats(allow_nan=False)
+st.register_type_strategy(str, text)
+st.register_type_strategy(float, number)
+st.register_type_strategy(int, st.integers(-(2**63), 2**63 - 1))
+
+
+@pytest.mark.parametrize("record", STORED, ids=lambda record: record.__name__)
+@settings(max_examples=30)
+@given(data=st.data())
+def test_every_record_survives_its_table(record: type[Any], data: st.DataObject) -> None:
+    rows = data.draw(st.lists(st.from_type(record), max_size=3))
+    assert records.from_table(records.to_table(rows, record), record) == rows
+
+
+def test_a_parquet_file_keeps_record_and_version(tmp_path: Path) -> None:
+    row = records.Prediction("rec", "i", "c", "text", None, "none", 0.0, {"boxes": 2.0})
+    pq.write_table(records.to_table([row], records.Prediction), tmp_path / "part.parquet")
+    assert records.from_table(pq.read_table(tmp_path / "part.parquet"), records.Prediction) == [row]
+
+
+def test_another_record_is_refused_by_name() -> None:
+    table = records.to_table([records.Dropped("1", "queries", "image_missing")], records.Dropped)
+    with pytest.raises(DataError, match=r"part-00000 holds Dropped rows .* reads Scene version 1"):
+        records.from_table(table, records.Scene, "part-00000")
+
+
+def test_another_schema_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = records.to_table([records.Dropped("1", "queries", "image_missing")], records.Dropped)
+    monkeypatch.setattr(records, "SCHEMA_VERSION", 2)
+    with pytest.raises(DataError, match=r"schema version 1; .* version 2"):
+        records.from_table(table, records.Dropped)
+
+
+def test_a_foreign_table_is_refused() -> None:
+    with pytest.raises(DataError, match="holds \\? rows"):
+        records.from_table(pa.table({"a": [1]}), records.Dropped)
+
+
+def test_records_are_frozen() -> None:
+    with pytest.raises(AttributeError):
+        records.Dropped("1", "queries", "x").reason = "y"  # type: ignore[misc]
