@@ -6,7 +6,7 @@ Stages know these two protocols and nothing of how a model is run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +36,10 @@ class Dialect(Protocol):
         """Replace the boxes of the mentions named by index (as `parse` numbers them); None takes the mark-up away and
         leaves the words. All other text survives byte for byte. Raises KeyError for an index that is not there."""
 
+    def drop(self, text: str, size: Size, indices: Collection[int]) -> str:
+        """Take mentions away whole: mark-up, phrase and the punctuation that joined them to their neighbours. All other
+        text survives byte for byte. Raises KeyError for an index that is not there."""
+
     def words(self, text: str, size: Size) -> str:
         """The text without any box mark-up and coordinates, readable or not: what CLIP is shown."""
 
@@ -51,11 +55,13 @@ class Dialect(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to draw: temperature 0 is greedy; top_p in (0, 1]."""
+    """How to draw: temperature 0 is greedy; top_p in (0, 1]. `batch_size` is how many answers are made at a time; it is
+    here because the last bits of the logits depend on it."""
 
     temperature: float
     top_p: float
     max_new_tokens: int
+    batch_size: int = 8
 
 
 @dataclass(frozen=True, slots=True)
