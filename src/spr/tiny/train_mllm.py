@@ -1,0 +1,247 @@
+"""How the bundled tiny MLLM was made: `python -m spr.tiny.train_mllm --out DIR`.
+
+Stage A teaches the vision tower to say, patch by patch, which object lies there and where its box is, through a head
+that is thrown away. Stage B teaches the whole model to answer (see `lessons`). Coordinate targets are softened to
+neighbouring bins at first, and become exact. Both stages checkpoint and resume by themselves; batches depend on their number
+alone. `--stop-at` ends stage B before its schedule does: that, and the model's size, is what leaves it imprecise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import LlavaForConditionalGeneration, LlavaProcessor
+
+from spr.tiny.lessons import Mix
+from spr.tiny.mllm import BINS, WIDTH, build_model, build_processor
+from spr.tiny.packing import IGNORE, Batch, LessonBatches
+from spr.tiny.scenes import COLORS, SHAPES
+from spr.tiny.schedule import Schedule, load_checkpoint, make_optimizer, save_checkpoint
+from spr.tiny.splits import TRAINING
+
+_HEADS = (len(COLORS), len(SHAPES), BINS, BINS, BINS, BINS)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers of one training."""
+
+    seed: int = 0
+    steps_a: int = 1500
+    batch_a: int = 64
+    rate_a: float = 1.5e-3
+    steps_b: int = 4000
+    stop_at: int = 1300
+    batch_b: int = 16
+    rate_b: float = 1e-3
+    vision_rate_b: float = 4e-4
+    softness: float = 1.2
+    exact_from: float = 0.7
+    patch_weights: tuple[float, float] = (0.15, 0.03)
+    mix: Mix = field(default_factory=Mix)
+
+
+class PatchHead(nn.Module):
+    """Reads colour, shape and box off each projected patch; thrown away after training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, sum(_HEADS))
+
+    def loss(self, features: torch.Tensor, targets: torch.Tensor, softness: float) -> torch.Tensor:
+        """features (B, 64, WIDTH), targets (B, 64, 6) with IGNORE on the ground -> the mean loss of the parts."""
+        parts = self.linear(features).split(_HEADS, dim=-1)
+        wanted = targets.flatten(0, 1)
+        held = wanted[:, 0] != IGNORE
+        losses = [
+            soft_cross_entropy(part.flatten(0, 1)[held], wanted[held, i], softness if i >= 2 else 0.0)
+            for i, part in enumerate(parts)
+        ]
+        return torch.stack([loss.mean() for loss in losses]).sum()
+
+
+def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, softness: float) -> torch.Tensor:
+    """Cross entropy (n,) of logits (n, bins) against a Gaussian of `softness` bins around each target; 0 is exact."""
+    if softness < 0.1:
+        return functional.cross_entropy(logits.float(), targets, reduction="none")
+    bins = torch.arange(logits.shape[-1], device=logits.device)
+    wanted = torch.softmax(-((bins[None] - targets[:, None]) ** 2) / (2 * softness**2), dim=-1)
+    return -(wanted * functional.log_softmax(logits.float(), dim=-1)).sum(-1)
+
+
+def project(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> torch.Tensor:
+    """Images (I, 3, 96, 96) uint8 -> projected patches (I, 64, WIDTH), as the model's own forward makes them."""
+    values = (pixels.float() / 255 - 0.5) / 0.25
+    hidden = model.model.vision_tower(values).last_hidden_state[:, 1:]
+    return model.model.multi_modal_projector(hidden)  # type: ignore[no-any-return]
+
+
+def answer_loss(
+    model: LlavaForConditionalGeneration, batch: Batch, features: torch.Tensor, first_bin: int, softness: float
+) -> torch.Tensor:
+    """Mean loss over the answers' tokens of a packed batch."""
+    embeddings = model.get_input_embeddings()(batch.input_ids)
+    slots = batch.input_ids == model.config.image_token_id
+    embeddings = embeddings.masked_scatter(slots[..., None], features.flatten(0, 1).to(embeddings.dtype))
+    hidden = model.model.language_model(
+        inputs_embeds=embeddings, attention_mask=batch.mask(), position_ids=batch.positions, use_cache=False
+    ).last_hidden_state
+    asked = batch.labels != IGNORE
+    logits, labels = model.lm_head(hidden[asked]), batch.labels[asked]
+    coordinate = (labels >= first_bin) & (labels < first_bin + BINS)
+    exact = functional.cross_entropy(logits[~coordinate].float(), labels[~coordinate], reduction="sum")
+    soft = _coordinate_loss(logits[coordinate], labels[coordinate], first_bin, softness)
+    return (exact + soft) / len(labels)
+
+
+def _coordinate_loss(logits: torch.Tensor, labels: torch.Tensor, first_bin: int, softness: float) -> torch.Tensor:
+    log_probs = functional.log_softmax(logits.float(), dim=-1)[:, first_bin : first_bin + BINS]
+    bins = torch.arange(BINS, device=logits.device)
+    distance = (bins[None] - (labels - first_bin)[:, None]) ** 2
+    wanted = torch.softmax(-distance / (2 * max(softness, 0.1) ** 2), dim=-1)
+    return -(wanted * log_probs).sum()
+
+
+def train_vision(
+    model: LlavaForConditionalGeneration, head: PatchHead, processor: LlavaProcessor, plan: Plan, run: Run
+) -> None:
+    """Stage A."""
+    groups = [
+        {
+            "params": [
+                *model.model.vision_tower.parameters(),
+                *model.model.multi_modal_projector.parameters(),
+                *head.parameters(),
+            ]
+        }
+    ]
+    schedule = Schedule(plan.steps_a, (plan.rate_a,))
+    data = LessonBatches(processor, TRAINING.start, plan.batch_a, None)
+    for step, batch in run.steps("A", model, head, make_optimizer(groups), schedule, data, plan.steps_a):
+        softness = plan.softness * max(0.0, 1 - step / (plan.exact_from * plan.steps_a))
+        run.descend(head.loss(project(model, batch.pixels), batch.patches, softness))
+
+
+def train_answers(
+    model: LlavaForConditionalGeneration, head: PatchHead, processor: LlavaProcessor, plan: Plan, run: Run
+) -> None:
+    """Stage B, up to `plan.stop_at`."""
+    seen = [*model.model.vision_tower.parameters(), *model.model.multi_modal_projector.parameters(), *head.parameters()]
+    known = {id(p) for p in seen}
+    groups = [{"params": seen}, {"params": [p for p in model.parameters() if id(p) not in known]}]
+    schedule = Schedule(plan.steps_b, (plan.vision_rate_b, plan.rate_b))
+    data = LessonBatches(processor, TRAINING.start + plan.steps_a * plan.batch_a, plan.batch_b, plan.mix)
+    first_bin = processor.tokenizer.convert_tokens_to_ids("<0>")
+    for step, batch in run.steps("B", model, head, make_optimizer(groups), schedule, data, plan.stop_at):
+        share = step / plan.steps_b
+        softness = plan.softness * max(0.0, 1 - share / plan.exact_from)
+        features = project(model, batch.pixels)
+        weight = plan.patch_weights[0] + share * (plan.patch_weights[1] - plan.patch_weights[0])
+        patches = head.loss(features[batch.first_images], batch.patches, softness)
+        run.descend(answer_loss(model, batch, features, first_bin, softness) + weight * patches)
+
+
+class Run:
+    """The state of one training on disk and on the device: steps, checkpoints, snapshots, the log."""
+
+    def __init__(self, out: Path, device: str, workers: int, save_every: int, snapshots: tuple[int, ...]) -> None:
+        self.out, self.device, self.workers, self.save_every, self.snapshots = out, device, workers, save_every, snapshots
+        out.mkdir(parents=True, exist_ok=True)
+        self.seconds = 0.0
+        self._loss = torch.zeros((), device=device)
+
+    def descend(self, loss: torch.Tensor) -> None:
+        """Back-propagate the loss of the current step."""
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._loss = loss.detach()
+
+    def steps(
+        self,
+        stage: str,
+        model: LlavaForConditionalGeneration,
+        head: PatchHead,
+        optimizer: torch.optim.Optimizer,
+        schedule: Schedule,
+        data: LessonBatches,
+        stop: int,
+    ) -> Iterator[tuple[int, Batch]]:
+        """Yield (step, batch) from the last checkpoint on; between two yields the caller calls `descend` once."""
+        modules = nn.ModuleDict({"model": model, "head": head})
+        start, self.seconds = load_checkpoint(self.out / f"{stage}.pt", modules, optimizer, self.device)
+        loader = torch.utils.data.DataLoader(
+            data,
+            batch_size=None,
+            sampler=range(start, stop),
+            num_workers=self.workers,
+            prefetch_factor=4 if self.workers else None,
+        )
+        began, before = time.monotonic(), self.seconds
+        for step, batch in enumerate(loader, start=start):
+            schedule.apply(optimizer, step)
+            with torch.autocast(self.device.split(":")[0], torch.bfloat16):
+                yield step, batch.to(self.device)
+            nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            self.seconds = before + time.monotonic() - began
+            done = step + 1
+            if done % 50 == 0 or done == stop:
+                rate = (done - start) / (time.monotonic() - began)
+                print(f"stage {stage} step {done}/{stop} loss {float(self._loss):.3f} {rate:.1f} steps/s", flush=True)
+            if stage == "B" and done in self.snapshots:
+                save_model(model, build_processor(), self.out / f"step-{done}")
+            if done % self.save_every == 0 or done == stop:
+                save_checkpoint(self.out / f"{stage}.pt", modules, optimizer, done, self.seconds)
+
+
+def save_model(model: LlavaForConditionalGeneration, processor: LlavaProcessor, out: Path) -> None:
+    """Write model and processor in the ordinary layout, weights in fp16; the model in memory stays as it is."""
+    dtype = model.dtype
+    half = {name: value.detach().half().cpu().contiguous() for name, value in model.state_dict().items()}
+    model.config.dtype = torch.float16
+    model.save_pretrained(out, state_dict=half)
+    model.config.dtype = dtype
+    processor.save_pretrained(out)
+
+
+def train(plan: Plan, run: Run) -> None:
+    """Both stages; the finished model lies in `run.out / "model"`."""
+    processor = build_processor()
+    model = build_model(processor.tokenizer, plan.seed).to(run.device)
+    head = PatchHead().to(run.device)
+    train_vision(model, head, processor, plan, run)
+    seconds = run.seconds
+    train_answers(model, head, processor, plan, run)
+    save_model(model, processor, run.out / "model")
+    facts: dict[str, Any] = {"plan": asdict(plan), "device": run.device, "minutes": round((seconds + run.seconds) / 60, 1)}
+    facts["parameters"] = sum(p.numel() for p in model.parameters())
+    (run.out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes")
+    parser.add_argument("--save-every", type=int, default=200)
+    parser.add_argument("--snapshots", type=int, nargs="*", default=[], help="steps of stage B to keep as models")
+    for name in ("seed", "steps_a", "batch_a", "rate_a", "steps_b", "stop_at", "batch_b", "rate_b", "vision_rate_b"):
+        default = getattr(Plan, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    args = vars(parser.parse_args())
+    run = Run(args.pop("out"), args.pop("device"), args.pop("workers"), args.pop("save_every"), tuple(args.pop("snapshots")))
+    train(Plan(**args), run)
+
+
+if __name__ == "__main__":
+    main()
