@@ -1,0 +1,77 @@
+"""Refinement of a text. Ground truth and predictions are 10 pixels wide; their heights make the IoU: 0.8 = 8 / 10."""
+
+from __future__ import annotations
+
+import pytest
+
+from spr.models.base import Dialect
+from spr.records import Mention
+from spr.refinement import match, refine
+
+SIZE = (100, 100)
+DOG, CAT = (0.0, 0.0, 10.0, 10.0), (20.0, 0.0, 30.0, 10.0)
+
+
+def found(*boxes: tuple[float, float, float, float] | None) -> list[Mention]:
+    return [Mention("x", box, "ok" if box else "unreadable", "", (0, 1)) for box in boxes]
+
+
+def test_matched_boxes_become_ground_truth_and_others_lose_their_box(bracket: Dialect) -> None:
+    text = "A dog [0, 0, 10, 8], a cat [20, 0, 30, 7] and a bird [50, 50, 60, 60]."
+    refined = refine(text, bracket, SIZE, [CAT, DOG])
+    assert refined.text == "A dog [0, 0, 10, 10], a cat [20, 0, 30, 10] and a bird."
+    assert (refined.refined, refined.stripped) == (2, 1)
+    assert (refined.matches, refined.unmatched) == ({0: 1, 1: 0}, (2,))
+
+
+@pytest.mark.parametrize(
+    ("unmatched", "text", "stripped"),
+    [
+        ("strip_box", "A dog [0, 0, 10, 10], a bird.", 1),
+        ("keep", "A dog [0, 0, 10, 10], a bird [50, 50, 60, 60].", 0),
+        ("drop_phrase", "A dog [0, 0, 10, 10],.", 1),
+    ],
+)
+def test_what_happens_to_the_unmatched(bracket: Dialect, unmatched: str, text: str, stripped: int) -> None:
+    refined = refine("A dog [0, 0, 10, 8], a bird [50, 50, 60, 60].", bracket, SIZE, [DOG], unmatched=unmatched)  # type: ignore[arg-type]
+    assert (refined.text, refined.stripped) == (text, stripped)
+
+
+def test_a_box_must_overlap_by_more_than_the_threshold(bracket: Dialect) -> None:
+    assert refine("A dog [0, 0, 10, 5].", bracket, SIZE, [DOG]).text == "A dog."
+    assert refine("A dog [0, 0, 10, 6].", bracket, SIZE, [DOG]).text == "A dog [0, 0, 10, 10]."
+    assert refine("A dog [0, 0, 10, 6].", bracket, SIZE, [DOG], min_iou=0.7).text == "A dog."
+
+
+def test_a_box_that_cannot_be_read_counts_as_unmatched(bracket: Dialect) -> None:
+    refined = refine("A dog [10, 0, 0, 8] and a cat [20, 0, 30, 8].", bracket, SIZE, [DOG, CAT])
+    assert refined.text == "A dog and a cat [20, 0, 30, 10]."
+    assert (refined.refined, refined.stripped) == (1, 1)
+
+
+def test_one_object_takes_one_mention_the_better_one(bracket: Dialect) -> None:
+    refined = refine("A dog [0, 0, 10, 7], a dog [0, 0, 10, 9].", bracket, SIZE, [DOG])
+    assert refined.text == "A dog, a dog [0, 0, 10, 10]."
+
+
+def test_without_mentions_or_ground_truth_nothing_is_matched(bracket: Dialect) -> None:
+    assert refine("A dog.", bracket, SIZE, [DOG]).text == "A dog."
+    assert refine("A dog [0, 0, 10, 8].", bracket, SIZE, []).text == "A dog."
+
+
+def test_the_largest_sum_wins_not_the_largest_pair() -> None:
+    # IoU with (0,0,10,10), (0,0,10,8): mention 0 (height 9) has 0.9, 0.89; mention 1 (height 10) has 1.0, 0.8;
+    # straight 0.9 + 0.8 = 1.7 against crossed 0.89 + 1.0 = 1.89.
+    gt = [(0, 0, 10, 10), (0, 0, 10, 8)]
+    assert match(found((0, 0, 10, 9), (0, 0, 10, 10)), gt, 0.5) == {0: 1, 1: 0}
+
+
+def test_pairs_below_the_threshold_cost_no_good_pair_its_place() -> None:
+    # IoU of mention 0: 0.6 with A, 0 with B; of mention 1: 0.95 with A and 0.45 with B would sum to 1.05 if 0.45 counted.
+    a, b = (0, 0, 10, 20), (0, 10, 10, 29)
+    mentions = found((0, 0, 10, 12), (0, 0, 10, 19))
+    assert match(mentions, [a, b], 0.5) == {1: 0}
+
+
+def test_unreadable_mentions_keep_the_numbers_of_the_others() -> None:
+    assert match(found(None, DOG, None, CAT), [CAT, DOG], 0.5) == {1: 1, 3: 0}
