@@ -110,7 +110,7 @@ class GreedyStage(ABC, Generic[AnyItem]):
         photos = [self._photo(row) for row in rows]
         asked = [(row, photo) for row, photo in zip(rows, photos, strict=True) if isinstance(photo, Image.Image)]
         requests = [Request((photo,), self.prompt(row), (0,)) for row, photo in asked]
-        greedy = Sampling(temperature=0.0, top_p=1.0, max_new_tokens=self.evaluation.max_new_tokens)
+        greedy = Sampling(0.0, 1.0, self.evaluation.max_new_tokens, self.evaluation.batch_size)
         answers = iter(self.policy.generate(requests, greedy) if requests else ())
         for row, photo in zip(rows, photos, strict=True):
             if isinstance(photo, images.ImageFault):

@@ -24,7 +24,8 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 def rec_accuracy(predicted: ArrayLike, gt: ArrayLike, thresholds: Sequence[float] = THRESHOLDS) -> dict[str, Any]:
     """Accuracy of predicted boxes (n, 4) against ground truth (n, 4), row by row, xyxy in one frame.
 
-    A row counts at threshold t when its IoU is at least t; a row of NaN is an answer without a box, which is wrong.
+    A row counts at threshold t when its IoU is at least t; a row that is not finite (NaN) is an answer without a box, which is
+    wrong.
     Returns `{"acc": {"0.5": percent, ...}, "mean_acc": percent, "mean_iou": 0..1}`; NaN throughout when n = 0.
     Raises ValueError when the lengths differ or a ground-truth box is not finite or has no area.
     """
@@ -32,7 +33,9 @@ def rec_accuracy(predicted: ArrayLike, gt: ArrayLike, thresholds: Sequence[float
     bad = np.flatnonzero(~(np.isfinite(truth).all(axis=1) & (area(truth) > 0)))
     if len(bad):
         raise ValueError(f"ground-truth box {bad[0]} is {truth[bad[0]].tolist()}; it must be finite with a positive area")
-    return summary(paired_iou(predicted, truth), thresholds)
+    boxes = as_boxes(predicted)
+    boxes = np.where(np.isfinite(boxes).all(axis=1, keepdims=True), boxes, np.nan)
+    return summary(paired_iou(boxes, truth), thresholds)
 
 
 def summary(ious: ArrayLike, thresholds: Sequence[float] = THRESHOLDS) -> dict[str, Any]:
