@@ -28,7 +28,7 @@ class MarkComplete(TrainerCallback):
     def __init__(self, parts: Mapping[str, Any]) -> None:
         self._parts = dict(parts)
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:  # noqa: ARG002
         """Write the marker of the checkpoint just saved."""
         write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER, self._parts)
 

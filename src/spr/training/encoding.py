@@ -23,6 +23,14 @@ PIXEL_BUDGET = 512 * 2**20
 """Bytes of processed prompts (pixels above all) that stay in memory."""
 
 
+class PairFault(Exception):
+    """A pair that cannot be encoded; `reason` is what the dropped row is counted under."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """One processed prompt. `tokens` holds fields of shape (length,), `input_ids` and per-token types; `pixels` the image
@@ -50,7 +58,9 @@ class PairEncoder:
 
     def __init__(self, processor: ProcessorMixin, image_root: Path, budget: int = PIXEL_BUDGET) -> None:
         if not getattr(processor, "chat_template", None):
-            raise ModelError("the model's processor has no chat template, so prompts cannot be written; add chat_template.jinja")
+            raise ModelError(
+                "the model's processor has no chat template, so prompts cannot be written; add chat_template.jinja"
+            )
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self._image_root = image_root
@@ -59,7 +69,8 @@ class PairEncoder:
         self._kept_bytes = 0
 
     def prompt(self, pair: PreferencePair) -> Prompt:
-        """The pair's question about its image. Raises ImageFault when the image cannot be used."""
+        """The pair's question about its image. Raises ImageFault when the image cannot be used, PairFault when the text
+        marks no place for it (image_tokens_lost) or several (image_token_in_prompt)."""
         key = (pair.path, pair.prompt)
         if key in self._kept:
             self._kept.move_to_end(key)
@@ -77,6 +88,10 @@ class PairEncoder:
 
     def _process(self, pair: PreferencePair) -> Prompt:
         text = self._render(pair.prompt)
+        mark = getattr(self.processor, "image_token", None)
+        marks = text.count(mark) if mark else 1
+        if marks != 1:
+            raise PairFault("image_tokens_lost" if marks == 0 else "image_token_in_prompt")
         image = images.load(self._image_root, pair.path, pair.size)
         special = not self._starts_with_bos(text)
         fields = self.processor(text=[text], images=[[image]], return_tensors="pt", add_special_tokens=special)
@@ -91,7 +106,9 @@ class PairEncoder:
         starts with a blank), the answer is tokenized alone, as generation writes it: after the prompt's own tokens."""
         before, whole = self._render(question), self._render(question, answer)
         if not whole.startswith(before):
-            raise ModelError("the chat template writes the prompt of an answered turn differently; answers cannot be told from it")
+            raise ModelError(
+                "the chat template writes the prompt of an answered turn differently; answers cannot be told from it"
+            )
         whole = self._closed(before, whole, answer)
         special = not self._starts_with_bos(before)
         head = self.tokenizer(before, add_special_tokens=special)["input_ids"]

@@ -6,15 +6,13 @@ Not here: what a pair is worth, or how the tuned policy is judged.
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import shutil
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +40,7 @@ from spr.training.lora import lora_config
 from spr.training.manifest import TrainReport
 from spr.training.policy import load_policy
 from spr.training.preflight import Preflight, preflight
+from spr.training.quiet import quiet
 from spr.training.trainers import PolicyDPOTrainer, PolicySFTTrainer
 
 
@@ -97,12 +96,10 @@ def train(
     job.checkpoints.mkdir(parents=True, exist_ok=True)
     checkpoint, step = last_complete(job.checkpoints, parts)
     cut_log(job.log, step)
-    with _quiet():
+    with quiet():
         policy, processor = load_policy(recipe.model, recipe.train.dtype, device)
         encoder = PairEncoder(processor, image_root)
-        ready = preflight(
-            pairs, encoder, recipe.train.max_tokens, policy.config.image_token_id, _phase(progress, "preflight")
-        )
+        ready = preflight(pairs, encoder, recipe.train.max_tokens, policy.config.image_token_id, _phase(progress, "preflight"))
         trainer = _trainer(job, policy, processor, encoder, ready)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         _save_adapter(trainer, processor, out)
@@ -130,9 +127,7 @@ def _clear(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
 
 
-def _trainer(
-    job: _Job, policy: PreTrainedModel, processor: ProcessorMixin, encoder: PairEncoder, ready: Preflight
-) -> Trainer:
+def _trainer(job: _Job, policy: PreTrainedModel, processor: ProcessorMixin, encoder: PairEncoder, ready: Preflight) -> Trainer:
     count = order.updates(len(ready.pairs), job.recipe.train)
     ids = [pair.pair_id for pair in ready.pairs]
     rows = order.stream(ids, job.recipe.seed, count * job.batch)
@@ -213,7 +208,7 @@ def _report(job: _Job, ready: Preflight, resumed_from: int, seconds: float) -> T
         pairs=len(ready.pairs),
         dropped=ready.dropped,
         lengths=ready.lengths,
-        final={name: quarters(lines, lambda line, name=name: line[name])[1] for name in names},
+        final={name: quarters(lines, itemgetter(name))[1] for name in names},
         chosen_first=first,
         chosen_last=last,
         displaced=last < first,
@@ -233,23 +228,3 @@ def _versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{module.__name__: str(module.__version__) for module in (torch, transformers, trl, peft)},
     }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the libraries' progress bars and their advice about options that are set here on purpose."""
-    loggers = [logging.getLogger(name) for name in ("transformers", "trl", "peft", "accelerate")]
-    levels = [logger.level for logger in loggers]
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if bars:
-            transformers.utils.logging.enable_progress_bar()

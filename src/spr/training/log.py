@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spr.errors import ModelError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from spr.errors import ModelError
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """Told the phase (preflight | train), how much of how many is done, and the metrics of the last update."""
@@ -29,7 +30,12 @@ class UpdateLog(TrainerCallback):
         self._progress = progress
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **kwargs: Any
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        logs: dict[str, float],
+        **kwargs: Any,  # noqa: ARG002
     ) -> None:
         """Write one line; transformers' closing summary, which has no loss of its own, is left out."""
         if "loss" not in logs:

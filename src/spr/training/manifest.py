@@ -79,9 +79,7 @@ def key(parts: Mapping[str, Any]) -> str:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Names and values of what differs between two keys, for people."""
     names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    return "; ".join(
-        name if name == "pairs" else f"{name} was {old.get(name)!r}, is now {new.get(name)!r}" for name in names
-    )
+    return "; ".join(name if name == "pairs" else f"{name} was {old.get(name)!r}, is now {new.get(name)!r}" for name in names)
 
 
 def is_finished(out: Path, pairs: Sequence[PreferencePair], recipe: Recipe) -> bool:

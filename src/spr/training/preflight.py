@@ -14,7 +14,7 @@ from torch import Tensor
 from spr.errors import DataError
 from spr.images import ImageFault
 from spr.records import Dropped, PreferencePair
-from spr.training.encoding import Answers, PairEncoder, Prompt
+from spr.training.encoding import Answers, PairEncoder, PairFault, Prompt
 
 STAGE = "policy"
 
@@ -40,8 +40,9 @@ def preflight(
     """Process all pairs once, sorted by id.
 
     Drops with the reasons too_long (prompt and the longer answer together exceed `max_tokens`), image_tokens_lost (the
-    prompt holds none), image_tokens_in_answer, eos_missing and eos_inside (an answer must hold its end once, as its last
-    visible token), and those of `spr.images`. Raises DataError on a repeated id, and when no pair is left.
+    prompt holds none), image_token_in_prompt (its words hold one), image_tokens_in_answer, eos_missing and eos_inside (an
+    answer must hold its end once, as its last visible token), and those of `spr.images`. Raises DataError on a repeated
+    id, and when no pair is left.
     """
     if len({pair.pair_id for pair in pairs}) != len(pairs):
         raise DataError("the pairs hold a pair_id twice; make the pairs again")
@@ -51,7 +52,7 @@ def preflight(
         try:
             prompt, answers = encoder.prompt(pair), encoder.answers(pair)
             fault = _fault(prompt, answers, max_tokens, image_token_id, encoder)
-        except ImageFault as error:
+        except (ImageFault, PairFault) as error:
             fault = error.reason
         if fault:
             dropped.append(Dropped(pair.pair_id, STAGE, fault))
