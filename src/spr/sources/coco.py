@@ -105,7 +105,7 @@ class _Frame:
 def _read_images(entries: list[Any], unpacked: bool, where: str) -> dict[str, _Frame]:
     frames: dict[str, _Frame] = {}
     for index, entry in enumerate(entries):
-        image_id = _id(entry, "id", f"{where}: images[{index}]")
+        image_id = _id(entry, "id", (where, "images", index))
         if image_id in frames:
             raise DataError(
                 f"{where}: images[{frames[image_id].index}] and images[{index}] have the same id {image_id}; "
@@ -121,7 +121,7 @@ def _read_images(entries: list[Any], unpacked: bool, where: str) -> dict[str, _F
 def _read_categories(entries: list[Any], where: str) -> dict[str, str]:
     names: dict[str, str] = {}
     for index, entry in enumerate(entries):
-        category_id = _id(entry, "id", f"{where}: categories[{index}]")
+        category_id = _id(entry, "id", (where, "categories", index))
         name = entry.get("name")
         if not is_text(name):
             raise DataError(f"{where}: categories[{index}] (id {category_id}) has name {name!r}; it must be a word")
@@ -148,7 +148,7 @@ class _AnnotationReader:
 
     def add(self, index: int, entry: Any) -> None:
         """Take one annotation. Raises DataError when it has no ids."""
-        where = f"{self._where}: annotations[{index}]"
+        where = (self._where, "annotations", index)
         annotation_id = _id(entry, "id", where)
         image_id, category_id = _id(entry, "image_id", where), _id(entry, "category_id", where)
         reason = self._fault(annotation_id, image_id, category_id, entry)
@@ -197,7 +197,8 @@ def usable_box(bbox: Any, size: Size, min_side: float) -> tuple[Box | None, str 
     return None, "too_small" if min(width, height) < min_side else "out_of_bounds"
 
 
-def _id(entry: Any, key: str, where: str) -> str:
+def _id(entry: Any, key: str, where: tuple[str, str, int]) -> str:
+    """An id as text. `where` is file, list and index: a sentence only when it is needed, for there are millions."""
     value = entry.get(key) if isinstance(entry, dict) else None
     if type(value) is int:
         return str(value)
@@ -206,7 +207,8 @@ def _id(entry: Any, key: str, where: str) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     what = f"has {key} {value!r}" if isinstance(entry, dict) else f"is a {_kind(entry)}"
-    raise DataError(f"{where} {what}; a COCO entry is an object whose {key} is a number or a text")
+    file, part, index = where
+    raise DataError(f"{file}: {part}[{index}] {what}; a COCO entry is an object whose {key} is a number or a text")
 
 
 def _path(entry: Mapping[str, Any], where: str) -> str:
