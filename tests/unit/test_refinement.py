@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from spr.boxes import iou
 from spr.models.base import Dialect
 from spr.records import Mention
 from spr.refinement import match, refine
@@ -75,3 +78,29 @@ def test_pairs_below_the_threshold_cost_no_good_pair_its_place() -> None:
 
 def test_unreadable_mentions_keep_the_numbers_of_the_others() -> None:
     assert match(found(None, DOG, None, CAT), [CAT, DOG], 0.5) == {1: 1, 3: 0}
+
+
+sides = st.tuples(st.integers(0, 400), st.integers(0, 300), st.integers(60, 200), st.integers(60, 150))
+objects = sides.map(lambda side: (float(side[0]), float(side[1]), float(side[0] + side[2]), float(side[1] + side[3])))
+predictions = st.lists(st.tuples(st.sampled_from(["A dog", "Two cats", "The red car"]), objects), max_size=5)
+
+
+@given(predictions, st.lists(objects, max_size=4))
+def test_moved_boxes_are_ground_truth_and_words_survive(
+    bracket: Dialect,
+    predicted: list[tuple[str, tuple[float, float, float, float]]],
+    gt: list[tuple[float, float, float, float]],
+) -> None:
+    size = (640, 480)
+    text = " ".join(f"{bracket.ground(phrase, box, size)} stands there." for phrase, box in predicted)
+    refined = refine(text, bracket, size, gt)
+    left = bracket.parse(refined.text, size)
+    assert bracket.words(refined.text, size) == bracket.words(text, size)
+    assert len(left) == refined.refined == len(refined.matches)
+    assert refined.refined + refined.stripped == len(predicted)
+    assert len(set(refined.matches.values())) == len(refined.matches)
+    for mention, (index, target) in zip(left, refined.matches.items(), strict=True):
+        assert mention.box == bracket.parse(bracket.ground("x", gt[target], size), size)[0].box
+        assert mention.box == pytest.approx(gt[target], abs=max(size) / 64)
+        assert iou([predicted[index][1]], [gt[target]]) > 0.4
+    assert refine(refined.text, bracket, size, gt).text == refined.text
