@@ -1,0 +1,272 @@
+"""A run directory made up from the real records and stores, with small drawn photos and plausible numbers.
+
+Whole at first; `write_run(..., parts=...)` leaves stages out. The same arguments give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from spr.boxes import Box, as_box, clip, iou
+from spr.models import dialects
+from spr.recipe import Recipe, check_recipe
+from spr.records import Candidate, Dropped, PreferencePair, RegionQuery, SceneObject, ScoredCandidate
+from spr.running.run_dir import RunDir
+from spr.running.shards import Manifest, Origin, ShardStore, reasons
+
+SIZE = (320, 240)
+ALL = ("queries", "candidates", "scores", "pairs", "log", "metrics")
+THRESHOLDS = ("0.5", "0.6", "0.7", "0.8", "0.9")
+_COLOURS = {"red": "#c8433b", "blue": "#3b66c8", "green": "#4d9a4a", "yellow": "#e0b93c", "purple": "#84529c"}
+_VARIANTS = ("plain", "crop", "names", "crop_names", "paraphrase")
+
+
+def write_run(
+    root: Path,
+    photos: int = 40,
+    parts: Collection[str] = ALL,
+    kept_pairs: bool = True,
+    text: str = "",
+    metrics: dict[str, Any] | None = None,
+) -> Path:
+    """Write photos and RUN below `root`, return RUN. `text` is put before each description."""
+    run = RunDir(root / "shapes-demo")
+    run.prepare()
+    recipe = make_recipe(root / "photos")
+    run.write_recipe(recipe)
+    rng = np.random.default_rng(7)
+    scenes = [_draw_scene(rng, root / "photos", i) for i in range(photos)]
+    empty = [Dropped(f"img-{i:03d}", "queries", "too_few_objects") for i in range(photos, photos + 4)]
+    scored = [_candidates(rng, recipe, query, text) for query in scenes]
+    made = [_pair(recipe, query, group) for query, group in zip(scenes, scored, strict=True)]
+    pairs = [pair for pair in made if pair.margin >= 0.02 and kept_pairs]
+    unpaired = [Dropped(pair.query_id, "pairs", "margin_too_small") for pair in made if pair not in pairs]
+    rows = [row for group in scored for row in group]
+    stages: dict[str, tuple[list[Any], list[Dropped], type[Any], int]] = {
+        "queries": (scenes, empty, RegionQuery, len(scenes)),
+        "candidates": ([_unscored(row) for row in rows], [], Candidate, len(scenes)),
+        "scores": (rows, [], ScoredCandidate, len(scenes)),
+        "pairs": (pairs, unpaired, PreferencePair, len(pairs)),
+    }
+    for stage, (out, dropped, record, parents) in stages.items():
+        if stage in parts:
+            _write_shard(run.path, stage, out, dropped, record, parents)
+            if stage == "queries":
+                _write_source(run.path, photos + 4)
+    if "log" in parts:
+        run.policy.mkdir()
+        (run.policy / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in make_log(rng)))
+    if "metrics" in parts:
+        run.metrics_file.write_text(json.dumps(metrics or make_metrics()))
+    return run.path
+
+
+def make_recipe(photos: Path) -> Recipe:
+    return check_recipe(
+        {
+            "source": {"annotations": str(photos / "instances.json"), "image_root": str(photos)},
+            "model": {"name": "models/shapes-mllm", "dialect": "ferret"},
+            "score": {"semantic": {"model": "models/shapes-clip"}},
+        },
+        "synthetic",
+    )
+
+
+def make_metrics() -> dict[str, Any]:
+    base = dict(zip(THRESHOLDS, (80.4137, 78.02, 74.113, 66.6667, 44.904), strict=True))
+    tuned = dict(zip(THRESHOLDS, (80.9137, 78.97, 76.003, 70.1267, 51.744), strict=True))
+    gain = {t: tuned[t] - base[t] for t in THRESHOLDS}
+    around = {t: [value - 0.35 - 1.1 * float(t), value + 0.35 + 1.1 * float(t)] for t, value in gain.items()}
+    return {
+        "tasks": {
+            "rec": {
+                "n": 3120,
+                "base": _side(base, 0.7213),
+                "tuned": _side(tuned, 0.7422),
+                "delta": {"acc": gain, "ci95": around},
+            },
+            "regions": {
+                "n": 300,
+                "base": _described(0.7312, 5.21, 71.3, 64.0, 99.0),
+                "tuned": _described(0.7723, 5.24, 71.0, 63.3, 99.3),
+                "delta": {
+                    "localization": 0.0411,
+                    "boxes": 0.03,
+                    "right_count": -0.3,
+                    "names_right": -0.7,
+                    "ci95": {
+                        "localization": [0.0288, 0.0533],
+                        "boxes": [-0.04, 0.11],
+                        "right_count": [-2.7, 2.0],
+                        "names_right": [-3.0, 1.7],
+                    },
+                },
+            },
+        },
+        "seconds": {"queries": 1.94, "candidates": 88.2, "scores": 61.7, "pairs": 2.3, "train": 92.1, "evaluation": 55.0},
+        "versions": {"spr": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0", "trl": "1.16.0", "peft": "0.21.2"},
+    }
+
+
+def make_log(rng: np.random.Generator, updates: int = 100) -> list[dict[str, float]]:
+    lines = []
+    for step in range(1, updates + 1):
+        growth = 1 - np.exp(-step / 40)
+        chosen, rejected = -0.06 * growth + rng.normal(0, 0.015), -0.45 * growth + rng.normal(0, 0.03)
+        lines.append(
+            {
+                "step": step,
+                "epoch": step / updates,
+                "loss": float(np.log1p(np.exp(-(chosen - rejected)))),
+                "rewards/chosen": float(chosen),
+                "rewards/rejected": float(rejected),
+                "rewards/margins": float(chosen - rejected),
+                "logps/chosen": float(-21 + chosen / 0.1 + rng.normal(0, 1.2)),
+                "logps/rejected": float(-24 + rejected / 0.1 + rng.normal(0, 1.2)),
+            }
+        )
+    return lines
+
+
+def _side(acc: dict[str, float], mean_iou: float) -> dict[str, Any]:
+    ends = {t: [value - 1.4, value + 1.4] for t, value in acc.items()}
+    return {"acc": acc, "mean_acc": sum(acc.values()) / 5, "mean_iou": mean_iou, "parse_rate": 99.87, "ci95": ends}
+
+
+def _described(localization: float, boxes: float, count: float, names: float, parsed: float) -> dict[str, Any]:
+    values = {"localization": localization, "boxes": boxes, "right_count": count, "names_right": names}
+    return {**values, "parse_rate": parsed, "ci95": {key: [value * 0.97, value * 1.03] for key, value in values.items()}}
+
+
+def _draw_scene(rng: np.random.Generator, folder: Path, number: int) -> RegionQuery:
+    """A photo of five shapes on a grid's cells, and the region around four or five of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ground = np.linspace(205, 235, SIZE[0])[None, :, None] + rng.normal(0, 7, (SIZE[1], SIZE[0], 3))
+    photo = Image.fromarray(ground.clip(0, 255).astype(np.uint8))
+    brush = ImageDraw.Draw(photo)
+    objects = []
+    for i, cell in enumerate(rng.permutation(12)[:5]):
+        w, h = rng.integers(34, 66, 2)
+        x, y = (cell % 4) * 80 + rng.integers(0, 79 - w), (cell // 4) * 80 + rng.integers(0, 79 - h)
+        colour, shape = rng.choice(list(_COLOURS)), rng.choice(["circle", "square"])
+        paint = brush.ellipse if shape == "circle" else brush.rectangle
+        paint((int(x), int(y), int(x + w), int(y + h)), fill=_COLOURS[str(colour)])
+        objects.append(SceneObject(f"a{number}-{i}", f"{colour} {shape}", (float(x), float(y), float(x + w), float(y + h))))
+    name = f"img-{number:03d}.jpg"
+    photo.save(folder / name, quality=88)
+    inside = np.array([scene.box for scene in objects[: 4 + number % 2]])
+    region = as_box([*inside[:, :2].min(axis=0), *inside[:, 2:].max(axis=0)])
+    return RegionQuery(f"img-{number:03d}/0", f"img-{number:03d}", name, *SIZE, region, tuple(objects[: 4 + number % 2]))
+
+
+def _candidates(rng: np.random.Generator, recipe: Recipe, query: RegionQuery, text: str) -> list[ScoredCandidate]:
+    dialect = dialects.get(recipe.model.dialect)
+    rows = []
+    for k, variant in enumerate(_VARIANTS):
+        noise = rng.uniform(1, 11)
+        seen = [scene for scene in query.objects if rng.random() > 0.12]
+        boxes = [_shaken(rng, scene.box, noise) for scene in seen]
+        named = [dialect.ground(f"a {scene.category}", box, query.size) for scene, box in zip(seen, boxes, strict=True)]
+        written = f"{text}In this region there is {', '.join(named)}." if named else f"{text}There is nothing here."
+        crop, local = 0.29 + rng.normal(0, 0.012) + 0.004 * len(seen), 0.25 + rng.normal(0, 0.01) + 0.003 * len(seen)
+        found = iou([scene.box for scene in query.objects], boxes)
+        localization = float(np.where(found >= 0.5, found, 0).max(axis=1, initial=0).mean())
+        semantic = (crop + local) / 2
+        rows.append(
+            ScoredCandidate(
+                query_id=query.query_id,
+                k=k,
+                variant=variant,
+                seed=k,
+                text=written,
+                finish_reason="stop",
+                prompt_tokens=80,
+                completion_tokens=len(written) // 3,
+                model="shapes-mllm",
+                mentions=tuple(dialect.parse(written, query.size)),
+                semantic_crop=crop,
+                semantic_local=local,
+                semantic=semantic,
+                localization=localization,
+                composite=0.8 * semantic + 0.2 * localization,
+            )
+        )
+    return rows
+
+
+def _pair(recipe: Recipe, query: RegionQuery, rows: list[ScoredCandidate]) -> PreferencePair:
+    dialect = dialects.get(recipe.model.dialect)
+    best, worst = (pick(rows, key=lambda row: row.composite) for pick in (max, min))
+    moved: dict[int, Box | None] = {}
+    for i, mention in enumerate(best.mentions):
+        overlaps = iou([mention.box], [scene.box for scene in query.objects])[0]
+        moved[i] = query.objects[int(overlaps.argmax())].box if overlaps.max() > 0.5 else None
+    stripped = sum(box is None for box in moved.values())
+    share = (len(moved) - stripped) / len(query.objects)
+    return PreferencePair(
+        pair_id=f"{query.query_id}:{best.k}>{worst.k}",
+        query_id=query.query_id,
+        image_id=query.image_id,
+        path=query.path,
+        width=query.width,
+        height=query.height,
+        region=query.region,
+        objects=query.objects,
+        prompt=dialect.region_prompt(query.region, query.size),
+        chosen=dialect.rewrite(best.text, query.size, moved),
+        chosen_unrefined=best.text,
+        rejected=worst.text,
+        chosen_k=best.k,
+        rejected_k=worst.k,
+        chosen_score=best.composite,
+        refined_score=0.8 * best.semantic + 0.2 * share,
+        rejected_score=worst.composite,
+        chosen_localization=best.localization,
+        refined_localization=share,
+        rejected_localization=worst.localization,
+        margin=best.composite - worst.composite,
+        refined=len(moved) - stripped,
+        stripped=stripped,
+        model=best.model,
+    )
+
+
+def _shaken(rng: np.random.Generator, box: Box, noise: float) -> Box:
+    x0, y0, x1, y1 = clip([np.array(box) + rng.normal(0, noise, 4)], SIZE)[0]
+    return (min(x0, x1 - 4), min(y0, y1 - 4), max(x1, x0 + 4), max(y1, y0 + 4))
+
+
+def _unscored(row: ScoredCandidate) -> Candidate:
+    return Candidate(**{name: getattr(row, name) for name in Candidate.__dataclass_fields__})
+
+
+def _write_source(run: Path, images: int) -> None:
+    funnel = {
+        "images": {"in": images + 2, "out": images, "parents": images, "dropped": {"image_missing": 2}},
+        "annotations": {"in": 230, "out": 221, "parents": 221, "dropped": {"crowd": 6, "box_too_small": 3}},
+    }
+    (run / "source.json").write_text(json.dumps({"digest": "", "funnel": funnel}))
+
+
+def _write_shard(run: Path, stage: str, rows: list[Any], dropped: list[Dropped], record: type[Any], parents: int) -> None:
+    manifest = Manifest(
+        shard=0,
+        key="",
+        origin=Origin(stage, 1, {}, 64, ""),
+        digest="",
+        dropped_digest="",
+        rows_in=parents + len(dropped),
+        rows_out=len(rows),
+        parents=parents,
+        dropped=reasons(dropped),
+        seconds=1.0,
+        notes={"not_selected": 3 * parents} if stage == "pairs" else {},
+        versions={},
+    )
+    ShardStore(run / stage, run / "dropped" / stage, record).write(0, rows, dropped, manifest)
