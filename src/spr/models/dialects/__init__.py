@@ -1,1 +1,30 @@
-"""One module a family of models: how it writes a box."""
+"""One module a family of models: how it writes a box. Each states its frame and its rounding in one place."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from spr.errors import RecipeError
+from spr.models.base import Dialect
+from spr.models.dialects.ferret import Ferret
+from spr.models.dialects.llava_onevision import LlavaOnevision
+from spr.models.dialects.markup import MarkupDialect
+from spr.models.dialects.qwen2_5_vl import Qwen25VL
+from spr.models.dialects.tiny import Tiny
+
+FAMILIES: dict[str, type[MarkupDialect]] = {family.name: family for family in (Ferret, LlavaOnevision, Qwen25VL, Tiny)}
+
+
+def get(name: str, **frame: Any) -> Dialect:
+    """The dialect of a family, e.g. `get("llava-onevision", frame="padded")`.
+
+    Raises RecipeError for an unknown name or option, listing the known ones.
+    """
+    if name not in FAMILIES:
+        raise RecipeError(f"dialect is {name!r}; it must be one of {', '.join(sorted(FAMILIES))}")
+    known = [option for option in inspect.signature(FAMILIES[name]).parameters if option not in ("args", "kwargs")]
+    for option in frame:
+        if option not in known:
+            raise RecipeError(f"dialect {name}: unknown option {option}; known are: {', '.join(known) or 'none'}")
+    return FAMILIES[name](**frame)

@@ -1,0 +1,42 @@
+"""Ferret: `phrase [x1, y1, x2, y2]`, whole numbers without padding.
+
+Frame: 0-1000 of the original image, each axis alone. A number is `int(pixel * 1000 / width)`, so a corner is known to
+within a thousandth of the side. Reading gives `number * width / 1000` as it is: the authors' evaluation also cuts that to
+a whole pixel, which would only add to the error of every box.
+Source: Ferret (You et al. 2023, arXiv 2310.07704) and its public code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spr.boxes import Box, Size
+from spr.models.dialects.brackets import BracketDialect
+from spr.models.dialects.grid import Grid
+from spr.models.dialects.numerals import integers
+
+
+class Ferret(BracketDialect):
+    """Ferret's dialect."""
+
+    name = "ferret"
+
+    def grid(self, size: Size) -> Grid:
+        """0-1000 of the original, each axis alone."""
+        return Grid.stretched(size, (1000.0, 1000.0))
+
+    def numbers(self, box: Box, size: Size, like: Sequence[str]) -> list[str]:
+        """Cut down to whole numbers."""
+        return integers(self.grid(size).cells(box, "floor"), like)
+
+    def rec_prompt(self, expression: str) -> str:
+        """The question of Ferret's RefCOCO evaluation; commas are left out of the expression, as there."""
+        return f"What is the location of {expression.replace(',', '')} in the image?"
+
+    def region_text(self, box: Box, size: Size) -> str:
+        """The box, and the mark for which the model puts the region's own features."""
+        return f"{self.format(box, size)} <region_fea>"
+
+    def region_prompt(self, box: Box, size: Size) -> str:
+        """The plain region question."""
+        return f"What is in the region {self.region_text(box, size)}? Describe every object in it with its location."
