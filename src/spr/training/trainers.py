@@ -1,4 +1,4 @@
-"""TRL's DPO and SFT trainers, with the image encoded once a pair and the reference taken from the adapter switched off.
+"""TRL's DPO and SFT trainers, with image and prompt computed once a pair, and the adapter switched off as reference.
 
 Stock TRL encodes each image four times a pair (two answers, policy and reference) and hooks the embeddings again at
 every reference pass; here the frozen vision tower runs once, outside autograd, and losses and metrics stay TRL's own.
@@ -14,6 +14,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from trl import DPOTrainer, SFTTrainer
+
+from spr.training.sharing import can_share, share_prompts
 
 Inputs = dict[str, Any]
 
@@ -50,10 +52,14 @@ class PolicyDPOTrainer(DPOTrainer):
         super().__init__(*args, **kwargs)
         # `_compute_loss` then reads the reference log-probabilities from the batch, where the override below puts them.
         self.precompute_ref_logps = True
+        base = self.model.get_base_model()
+        self._image_copies = 1 if can_share(base) else 2
+        if can_share(base):
+            share_prompts(base)
 
     def _compute_loss(self, model: Any, inputs: Inputs, return_outputs: bool) -> Any:
         policy = self.accelerator.unwrap_model(self.model)
-        inputs = share_images(policy.get_base_model(), inputs, copies=2)
+        inputs = share_images(policy.get_base_model(), inputs, copies=self._image_copies)
         inputs["ref_chosen_logps"], inputs["ref_rejected_logps"] = self._reference_logps(policy, inputs)
         return super()._compute_loss(model, inputs, return_outputs)
 
