@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ class Flow:
 @dataclass(frozen=True, slots=True)
 class Run:
     """Everything the report reads. `scores` and `pairs` are None while their stage has no finished shard, `metrics`
-    is metrics.json ({} when missing), `log` the lines of policy/log.jsonl."""
+    is metrics.json ({} when missing), `log` the lines of policy/log.jsonl. `flows` holds the source, the stages (from
+    their manifests) and the jobs (from metrics.json) by name, in the order of the flow."""
 
     path: Path
     recipe: Recipe
@@ -65,14 +67,17 @@ def read_run(path: Path) -> Run:
     """
     run_dir = RunDir(path)
     run_dir.check()
-    flows = _source(path) | {stage: flow for stage in STAGES if (flow := _flow(path, stage)) is not None}
+    metrics = _file(run_dir.metrics_file)
+    source = _flows(_file(path / "source.json").get("funnel", {}))
+    stages = {stage: flow for stage in STAGES if (flow := _flow(path, stage)) is not None}
+    jobs = {name: flow for name, flow in _flows(metrics.get("funnel", {})).items() if name not in source | stages}
     return Run(
         path=path,
         recipe=run_dir.recipe(),
-        scores=_store(path, "scores").all_rows() if "scores" in flows else None,
-        pairs=_store(path, "pairs").all_rows() if "pairs" in flows else None,
-        flows=flows,
-        metrics=_file(run_dir.metrics_file),
+        scores=_store(path, "scores").all_rows() if "scores" in stages else None,
+        pairs=_store(path, "pairs").all_rows() if "pairs" in stages else None,
+        flows=source | stages | jobs,
+        metrics=metrics,
         log=_log(run_dir.policy / "log.jsonl"),
     )
 
@@ -101,11 +106,10 @@ def _flow(path: Path, stage: str) -> Flow | None:
     )
 
 
-def _source(path: Path) -> dict[str, Flow]:
-    """What reading the images and their annotations kept and dropped; empty while nothing was read."""
-    entries = _file(path / "source.json").get("funnel", {})
+def _flows(funnel: Mapping[str, Any]) -> dict[str, Flow]:
+    """The entries of a funnel as source.json and metrics.json state it, e.g. images, annotations, train, eval/rec/base."""
     return {
-        name: Flow(name, entry["in"], entry["parents"], entry["out"], entry["dropped"], {}) for name, entry in entries.items()
+        name: Flow(name, entry["in"], entry["parents"], entry["out"], entry["dropped"], {}) for name, entry in funnel.items()
     }
 
 

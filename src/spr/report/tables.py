@@ -96,15 +96,19 @@ _STEPS = {
     "candidates": ("Describe", "regions", "descriptions"),
     "scores": ("Score", "regions", "scored descriptions"),
     "pairs": ("Pair and refine", "regions", "pairs"),
+    "train": ("Check before training", "pairs", "pairs trained on"),
 }
 
 
 def funnel(flows: Mapping[str, Flow]) -> list[Step]:
-    """The stages that have run, in order. Shares are of the widest stage's input; annotations are measured by themselves."""
-    widest = max((flow.rows_in for stage, flow in flows.items() if stage != "annotations"), default=0) or 1
-    return [
-        Step(*_STEPS[stage], flow, 1.0 if stage == "annotations" else flow.rows_in / widest) for stage, flow in flows.items()
-    ]
+    """The steps from images to training that have run, in order.
+
+    Shares are of the widest step's input; annotations are measured by themselves.
+    """
+    shown = {name: flow for name, flow in flows.items() if name in _STEPS}
+    widest = max((flow.rows_in for name, flow in shown.items() if name != "annotations"), default=0) or 1
+    shares = {name: 1.0 if name == "annotations" else flow.rows_in / widest for name, flow in shown.items()}
+    return [Step(*_STEPS[name], flow, shares[name]) for name, flow in shown.items()]
 
 
 def verdict(row: Row) -> str:

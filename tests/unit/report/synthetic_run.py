@@ -109,6 +109,10 @@ def make_metrics() -> dict[str, Any]:
                 },
             },
         },
+        "funnel": {
+            "train": {"in": 40, "out": 39, "parents": 39, "dropped": {"too_long": 1}},
+            "eval/rec/base": {"in": 3124, "out": 3120, "parents": 3120, "dropped": {"image_missing": 4}},
+        },
         "seconds": {"queries": 1.94, "candidates": 88.2, "scores": 61.7, "pairs": 2.3, "train": 92.1, "evaluation": 55.0},
         "versions": {"spr": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0", "trl": "1.16.0", "peft": "0.21.2"},
     }

@@ -30,7 +30,7 @@ def test_a_log_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
 
 def test_the_flows_balance_and_come_in_order(tmp_path: Path) -> None:
     flows = read_run(write_run(tmp_path, photos=3)).flows
-    assert list(flows) == ["images", "annotations", "queries", "candidates", "scores", "pairs"]
+    assert list(flows) == ["images", "annotations", "queries", "candidates", "scores", "pairs", "train", "eval/rec/base"]
     for flow in flows.values():
         assert flow.rows_in == flow.parents + sum(flow.dropped.values())
 
