@@ -17,7 +17,9 @@ from spr.running.shards import Manifest, ShardStore
 class ShardInput(Protocol):
     """A stage's input, cut into shards."""
 
-    shard_size: int
+    @property
+    def shard_size(self) -> int:
+        """Rows of the first input, images for a run's data, that a shard is made from."""
 
     def count(self) -> int:
         """The number of shards."""

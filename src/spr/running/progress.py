@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -94,3 +94,28 @@ class _Lines:
 
 def _rate(done: int, seconds: float) -> str:
     return f"{done / max(seconds, 1e-9):.3g}" if done < 1000 * seconds else f"{done / max(seconds, 1e-9):,.0f}"
+
+
+class JobMeter:
+    """Progress of a job with phases: told the phase, how much of how many is done, and the last update's metrics."""
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+        self._phase = ""
+        self._done = 0
+        self._tick: Callable[[int], None] | None = None
+
+    def __enter__(self) -> JobMeter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def __call__(self, phase: str, done: int, total: int, _metrics: Mapping[str, float]) -> None:
+        """Show `done` of `total`; a new phase closes the one before."""
+        if self._tick is None or phase != self._phase:
+            self._open.close()
+            self._phase, self._done = phase, 0
+            self._tick = self._open.enter_context(meter(phase, total, "updates" if phase == "train" else "pairs"))
+        self._tick(done - self._done)
+        self._done = done

@@ -24,6 +24,8 @@ from spr.running.files import DiskError, clear_temporary, read_json, write_json
 
 LAYOUT = 1
 """Version of the directory's layout; a directory of another layout is refused."""
+_FIRST_FILES = frozenset({"lock", "run.json.tmp"})
+"""All that a run can leave that was killed before its first file was whole."""
 _LOCK_TRIES = 3
 
 
@@ -70,7 +72,7 @@ class RunDir:
         if self.exists:
             self._check_layout()
             return
-        if self.path.exists() and (not self.path.is_dir() or any(p.name != "lock" for p in self.path.iterdir())):
+        if self.path.exists() and not (self.path.is_dir() and {p.name for p in self.path.iterdir()} <= _FIRST_FILES):
             raise ResumeError(f"{self.path} exists and is no run directory; name another --out")
         write_json(self.path / "run.json", {"layout": LAYOUT, "spr": __version__})
 

@@ -83,20 +83,15 @@ class ShardStore:
 
     def indices(self) -> list[int]:
         """The shards that have a manifest, ascending; valid or not."""
-        return sorted(int(path.stem.removeprefix("part-")) for path in self.parts.glob("part-[0-9]*.json"))
+        return _indices(self.parts)
 
     def manifest(self, index: int) -> Manifest | None:
         """One shard's manifest, or None when there is none that this version can read."""
-        values: Any = read_json(self.manifest_file(index))
-        try:
-            return Manifest(**{**values, "origin": Origin(**values["origin"])})
-        except (TypeError, KeyError):
-            return None
+        return _read_manifest(self.manifest_file(index))
 
     def manifests(self) -> list[Manifest]:
         """All readable manifests, in the order of the shards."""
-        found = (self.manifest(index) for index in self.indices())
-        return [manifest for manifest in found if manifest is not None]
+        return read_manifests(self.parts)
 
     def is_whole(self, manifest: Manifest) -> bool:
         """Whether both files of a shard are there with the bytes the manifest states."""
@@ -137,6 +132,12 @@ class ShardStore:
             path.unlink(missing_ok=True)
 
 
+def read_manifests(parts: Path) -> list[Manifest]:
+    """All readable manifests of a folder of shards, in their order; no folder, no manifests."""
+    found = (_read_manifest(parts / f"part-{index:05d}.json") for index in _indices(parts))
+    return [manifest for manifest in found if manifest is not None]
+
+
 def parquet_bytes(rows: Sequence[Any], record: type[Any]) -> bytes:
     """Records as a parquet file in memory; equal rows give equal bytes."""
     sink = pa.BufferOutputStream()
@@ -159,6 +160,18 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _indices(parts: Path) -> list[int]:
+    return sorted(int(path.stem.removeprefix("part-")) for path in parts.glob("part-[0-9]*.json"))
+
+
+def _read_manifest(path: Path) -> Manifest | None:
+    values: Any = read_json(path)
+    try:
+        return Manifest(**{**values, "origin": Origin(**values["origin"])})
+    except (TypeError, KeyError):
+        return None
 
 
 def _read(path: Path, record: type[Any]) -> list[Any]:

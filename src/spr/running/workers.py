@@ -10,6 +10,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
@@ -77,6 +78,7 @@ class _Worker:
 
     def start(self) -> None:
         """Start the process, deaf to Ctrl-C: the parent hears it and stops its workers."""
+        resource_tracker.ensure_running()  # Started with the first process, it would lift the block below.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._process.start()

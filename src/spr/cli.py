@@ -1,0 +1,169 @@
+"""The command line: verbs only. What a verb does is in the package; here arguments become calls and faults exit codes.
+
+Exit codes: 0 done, 1 failed, 2 bad usage or recipe, 130 interrupted. Whatever is heavy is imported inside the verbs.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spr.errors import RecipeError, SprError
+
+INTERRUPTED = 130
+app = typer.Typer(
+    help="Make a vision-language model ground more precisely with preferences it generates itself.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in YAML.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a run.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run directory; default runs/<name of the recipe>.")]
+NewDir = Annotated[Path, typer.Option("--out", metavar="DIR", help="A new directory.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key, e.g. score.weight=0.5.")]
+Force = Annotated[bool, typer.Option("--force", help="Make again what was made from another recipe.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Run directory.")] = Path("runs/demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="A small one, under a minute.")] = False,
+) -> None:
+    """The bundled world and models, end to end: no recipe, no network."""
+    from spr import demo as bundled
+
+    bundled.run(out, quick)
+
+
+@app.command()
+def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where recipe.yaml is written.")]) -> None:
+    """Write a commented recipe to start from."""
+    from spr.templates import write_recipe
+
+    print(f"wrote {write_recipe(directory)}; set source.annotations and source.image_root, then spr plan it")
+
+
+@app.command()
+def plan(recipe: RecipeFile, out: Out = None, overrides: Set = None) -> None:
+    """What would run: rows, and shards that are done, stale or to do."""
+    from spr.pipeline import plan as plan_run
+    from spr.recipe import load_recipe
+    from spr.views import plan_table, show
+
+    target = out or _default_out(recipe)
+    rows = plan_run(load_recipe(recipe, overrides or ()), target)
+    show(plan_table(rows, target))
+
+
+@app.command()
+def run(
+    recipe: RecipeFile,
+    out: Out = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="The last stage to run.")] = None,
+    overrides: Set = None,
+    force: Force = False,
+) -> None:
+    """Run a recipe; the same command again goes on where the last one stopped."""
+    from spr.pipeline import run as run_recipe
+    from spr.recipe import load_recipe
+    from spr.views import show_results
+
+    show_results(run_recipe(load_recipe(recipe, overrides or ()), out or _default_out(recipe), until, force).path)
+
+
+@app.command()
+def status(directory: Run) -> None:
+    """How far a run is, finished or not, and where its rows went."""
+    from spr.views import show, status_tables
+
+    for view in status_tables(directory):
+        show(view)
+
+
+@app.command()
+def train(directory: Run, force: Annotated[bool, typer.Option("--force", help="Start over.")] = False) -> None:
+    """Train on the pairs of a run."""
+    from spr.pipeline import train as train_run
+
+    trained = train_run(directory, force)
+    print(f"{trained.updates} updates on {trained.pairs} pairs: {trained.adapter}")
+
+
+@app.command("eval")
+def evaluate(
+    source: Annotated[Path, typer.Argument(metavar="RUN|RECIPE", help="A run directory, or a recipe in YAML.")],
+    task: Annotated[str, typer.Option("--task", metavar="T", help="rec or regions.")],
+    adapter: Annotated[Path | None, typer.Option("--adapter", metavar="DIR", help="Another adapter as the tuned one.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where the results go; default RUN.")] = None,
+) -> None:
+    """Evaluate base and tuned on one task."""
+    from spr.pipeline import evaluate as evaluate_run
+    from spr.pipeline import existing
+    from spr.recipe import load_recipe
+    from spr.views import show, task_table
+
+    is_run = source.is_dir()
+    if is_run and adapter and out in (None, source):
+        raise RecipeError(f"--adapter: {source} keeps the results of its own policy; name another directory with --out")
+    recipe = existing(source).recipe() if is_run else load_recipe(source)
+    target = out or (source if is_run else _default_out(source))
+    show(task_table(task, evaluate_run(recipe, target, task, adapter)))
+
+
+@app.command()
+def report(directory: Run) -> None:
+    """Write the report page of a run again."""
+    from spr.pipeline import report as write
+
+    print(write(directory))
+
+
+@app.command()
+def merge(directory: Run, out: NewDir) -> None:
+    """Add the adapter to the base: a model directory that others load."""
+    from spr.pipeline import adapter_of, existing
+    from spr.training.merge import merge as merge_adapter
+
+    found = existing(directory)
+    merge_adapter(found.recipe().model, adapter_of(found) or found.policy / "adapter", out)
+    print(out)
+
+
+@app.command()
+def export(
+    directory: Run, to: Annotated[str, typer.Option("--to", metavar="trl", help="The trainer's format.")], out: NewDir
+) -> None:
+    """Write the pairs of a run in another trainer's format."""
+    from spr.pipeline import existing, export_pairs
+
+    if to != "trl":
+        raise RecipeError(f"--to {to}: there is no such format; name trl")
+    written, dropped = export_pairs(existing(directory), out)
+    print(f"{written} pairs in {out}" + (f"; {dropped} dropped with their images" if dropped else ""))
+
+
+def main() -> None:
+    """Entry point: runs a verb and turns its faults into one sentence and an exit code."""
+    try:
+        app()
+    except SprError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("interrupted; the same command again goes on from here", file=sys.stderr)
+        raise
+
+
+def _default_out(recipe: Path) -> Path:
+    return Path("runs") / recipe.stem
+
+
+if __name__ == "__main__":
+    main()

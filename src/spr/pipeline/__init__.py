@@ -1,0 +1,10 @@
+"""From a recipe to a run: builds the stages and jobs, decides what is stale, runs them in the order of the flow.
+
+The one place that imports every stage. Not here: how a shard is made (`spr.running`), what a stage does.
+"""
+
+from spr.pipeline.evaluating import adapter_of, evaluate
+from spr.pipeline.planning import PlanRow, plan
+from spr.pipeline.run import STAGES, existing, export_pairs, report, run, train
+
+__all__ = ["STAGES", "PlanRow", "adapter_of", "evaluate", "existing", "export_pairs", "plan", "report", "run", "train"]

@@ -1,0 +1,83 @@
+"""The evaluation job: base and tuned answer the same items, and are compared item by item.
+
+Answers are made shard by shard by the engine like any stage's rows; here they are put together and counted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from spr.errors import ResumeError
+from spr.evaluation.metrics import rec_metrics, region_metrics
+from spr.pipeline.assembly import BASE, TUNED, Say, evaluation_task
+from spr.pipeline.metrics import write_metrics
+from spr.recipe import Recipe
+from spr.records import Prediction
+from spr.running.files import write_atomic, write_json
+from spr.running.local import LocalEngine
+from spr.running.progress import say
+from spr.running.run_dir import RunDir, changed_keys
+from spr.running.shards import parquet_bytes
+from spr.running.steps import STALE, Step, StepState, inspect
+
+_METRICS = {"rec": rec_metrics, "regions": region_metrics}
+
+
+def evaluate(recipe: Recipe, out: Path, task: str, adapter: Path | None = None) -> dict[str, Any]:
+    """Evaluate one task into `out`: the base model, and the tuned one by `adapter` or else by the run's own policy.
+
+    Returns the task's metrics, which also stand in metrics.json. Raises RecipeError for a task without a section,
+    ResumeError when `out` belongs to another recipe.
+    """
+    directory = RunDir(out)
+    directory.prepare()
+    with directory.lock():
+        _own(recipe, directory)
+        engine = LocalEngine(recipe.resources.devices, recipe.resources.threads)
+        metrics = evaluate_task(recipe, directory, engine, task, adapter or adapter_of(directory))
+        write_metrics(directory)
+    return metrics
+
+
+def evaluate_task(recipe: Recipe, run: RunDir, engine: LocalEngine, name: str, adapter: Path | None) -> dict[str, Any]:
+    """Make, merge and count one task's predictions, in a directory whose lock is held."""
+    task = evaluation_task(recipe, run, name, adapter, say)
+    _tell_stale(task.steps, say)
+    for step in task.steps:
+        engine.run(step.stage, step.source, step.store)
+    found: dict[str, list[Prediction]] = {}
+    for side in (BASE, TUNED):
+        answered = task.side(side)
+        if answered is not None:
+            found[side] = answered.store.all_rows()
+            write_atomic(run.evaluation(name, side) / "predictions.parquet", parquet_bytes(found[side], Prediction))
+    metrics = _METRICS[name](found[BASE], found.get(TUNED), recipe.evaluation.bootstrap, recipe.seed, task.subset_of)
+    for side in found:
+        write_json(run.evaluation(name, side) / "metrics.json", {"n": metrics["n"], **metrics[side]})
+    write_json(run.path / "eval" / name / "metrics.json", metrics)
+    return metrics
+
+
+def adapter_of(run: RunDir) -> Path | None:
+    """The adapter of a run's finished training; None where there is none."""
+    return run.policy / "adapter" if (run.policy / "manifest.json").is_file() else None
+
+
+def _own(recipe: Recipe, directory: RunDir) -> None:
+    """Put the recipe down in a new directory; refuse one that was made by another recipe."""
+    old = directory.recipe_values()
+    if old is None:
+        directory.write_recipe(recipe)
+        return
+    changes = changed_keys({**old, "resources": None}, {**recipe.model_dump(mode="json"), "resources": None})
+    if changes:
+        raise ResumeError(f"{directory.path} belongs to another recipe ({'; '.join(changes)}); name another --out")
+
+
+def _tell_stale(steps: tuple[Step, ...], tell: Say) -> None:
+    states: dict[str, StepState] = {}
+    for step in steps:
+        state = states[step.name] = inspect(step, states)
+        if state.count(STALE):
+            tell(f"{step.name}: {state.count(STALE)} shards are made again ({', '.join(state.why)})")

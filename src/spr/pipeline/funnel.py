@@ -1,0 +1,62 @@
+"""The funnel: what went into every stage, what came out, and what was dropped why. Every entry balances:
+in = parents + dropped, where `parents` counts the input rows that have output rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from spr.records import Dropped
+from spr.running.files import read_json, write_atomic, write_json
+from spr.running.run_dir import RunDir
+from spr.running.shards import Manifest, parquet_bytes, reasons
+from spr.sources.coco import SceneReading
+
+Entry = dict[str, Any]
+"""{"in", "out", "parents", "dropped": {reason: n}}"""
+
+
+def entry(out: int, parents: int, dropped: Mapping[str, int]) -> Entry:
+    """One stage's counts."""
+    return {"in": parents + sum(dropped.values()), "out": out, "parents": parents, "dropped": dict(dropped)}
+
+
+def of_manifests(manifests: Iterable[Manifest]) -> Entry:
+    """A stage's counts, summed over its shards."""
+    out = parents = 0
+    dropped: Counter[str] = Counter()
+    for manifest in manifests:
+        out += manifest.rows_out
+        parents += manifest.parents
+        dropped.update(manifest.dropped)
+    return entry(out, parents, dict(sorted(dropped.items())))
+
+
+def write_source(run: RunDir, reading: SceneReading) -> None:
+    """Keep what reading the source dropped: rows in dropped/images, counts in source.json. Raises DiskError."""
+    write_dropped(run, "images", reading.dropped)
+    unused = {reason: n for reason, n in reading.annotations.items() if reason != "usable"}
+    usable = reading.annotations.get("usable", 0)
+    counts = {
+        "images": entry(len(reading.scenes), len(reading.scenes), reasons(reading.dropped)),
+        "annotations": entry(usable, usable, unused),
+    }
+    write_json(run.path / "source.json", {"digest": reading.digest, "funnel": counts})
+
+
+def write_dropped(run: RunDir, name: str, dropped: Sequence[Dropped]) -> None:
+    """Keep the dropped rows of something that is no sharded stage. Raises DiskError."""
+    write_atomic(run.path / "dropped" / name / "part-00000.parquet", parquet_bytes(dropped, Dropped))
+
+
+def of_source(run: RunDir) -> dict[str, Entry]:
+    """Images and annotations, as `write_source` left them; empty for a directory that has only evaluated."""
+    values: Any = read_json(run.path / "source.json") or {}
+    return dict(values.get("funnel", {}))
+
+
+def of_training(report: Mapping[str, Any]) -> Entry:
+    """The pairs that were trained on, and those that the preflight refused, from a training's report."""
+    refused = Counter(row["reason"] for row in report["dropped"])
+    return entry(int(report["pairs"]), int(report["pairs"]), dict(sorted(refused.items())))

@@ -1,0 +1,44 @@
+"""RUN/metrics.json: the tasks' results, the funnel, the seconds and the versions, put together from what lies on disk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spr.pipeline import funnel
+from spr.pipeline.assembly import BASE, DATA, TASKS, TUNED
+from spr.running.files import read_json, write_json
+from spr.running.run_dir import RunDir
+from spr.running.shards import Manifest, read_manifests, versions
+
+
+def write_metrics(run: RunDir) -> dict[str, Any]:
+    """Write and return `{"tasks", "funnel", "seconds", "versions"}`.
+
+    `seconds` are those of the workers, summed over a stage's shards, so that a resumed run states the same as one that
+    was never stopped. Accuracies are percent.
+    """
+    manifests = step_manifests(run)
+    trained: Any = (read_json(run.policy / "manifest.json") or {}).get("report")
+    tasks = {name: read_json(run.path / "eval" / name / "metrics.json") for name in TASKS}
+    counts = funnel.of_source(run) | {name: funnel.of_manifests(found) for name, found in manifests.items()}
+    seconds = {name: round(sum(manifest.seconds for manifest in found), 3) for name, found in manifests.items()}
+    if trained:
+        counts["train"] = funnel.of_training(trained)
+        seconds["train"] = trained["seconds"]
+    values = {
+        "tasks": {name: metrics for name, metrics in tasks.items() if metrics is not None},
+        "funnel": counts,
+        "seconds": seconds,
+        "versions": versions(),
+    }
+    write_json(run.metrics_file, values)
+    return values
+
+
+def step_manifests(run: RunDir) -> dict[str, list[Manifest]]:
+    """The manifests of every step that has some, by the step's name, in the order of the flow."""
+    folders = {name: run.path / name for name in DATA}
+    for task in TASKS:
+        folders |= {f"eval/{task}/{side}": run.evaluation(task, side) / "parts" for side in ("items", BASE, TUNED)}
+    found = {name: read_manifests(folder) for name, folder in folders.items()}
+    return {name: manifests for name, manifests in found.items() if manifests}

@@ -1,0 +1,104 @@
+"""What the command line shows: tables for people, on stdout. Numbers come from elsewhere; nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from spr.evaluation.tables import rec_table, regions_table
+from spr.pipeline.funnel import of_manifests, of_source
+from spr.pipeline.metrics import step_manifests
+from spr.pipeline.planning import PlanRow
+from spr.running.files import read_json
+from spr.running.run_dir import RunDir
+from spr.running.steps import DONE, STALE, TO_DO
+
+_TASK_TABLES = {"rec": rec_table, "regions": regions_table}
+
+
+def show(view: RenderableType) -> None:
+    """Print one view on stdout; as wide as it needs where that is no terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(view)
+
+
+def plan_table(rows: list[PlanRow], out: Path) -> Table:
+    """Each step: output rows (known, or at most so many), shards done, stale and to do, and why they are stale."""
+    table = Table(title=f"Plan for {out}", caption="Training is one piece of work, counted as one shard.")
+    table.add_column("stage")
+    for column in ("rows", DONE, STALE, TO_DO):
+        table.add_column(column, justify="right")
+    table.add_column("why stale")
+    for row in rows:
+        state = row.state
+        number = f"{'≤ ' if row.at_most else ''}{row.rows:,}"
+        table.add_row(state.name, number, *(str(state.count(kind)) for kind in (DONE, STALE, TO_DO)), "; ".join(state.why))
+    return table
+
+
+def status_tables(path: Path) -> Iterator[RenderableType]:
+    """How far a run is: a line on who works in it, its funnel step by step, and its last training update.
+
+    Takes no lock. Raises ResumeError for what is no run directory of this layout.
+    """
+    run = RunDir(path)
+    run.check()
+    user = run.user()
+    yield f"{path}: in use by {user}" if user else f"{path}: nobody works in it"
+    shards = _shards_in_all(run)
+    table = Table(title="Funnel")
+    table.add_column("step")
+    for column in ("shards", "in", "out", "dropped"):
+        table.add_column(column, justify="right")
+    table.add_column("dropped why")
+    for name, counts in of_source(run).items():
+        table.add_row(name, "", *_counts(counts))
+    for name, manifests in step_manifests(run).items():
+        known = shards if shards and not name.startswith("eval/") else "?"
+        of = f" / {known}" if known != "?" else ""
+        table.add_row(name, f"{len(manifests)}{of}", *_counts(of_manifests(manifests)))
+    yield table
+    yield _training_line(run)
+
+
+def show_results(path: Path) -> None:
+    """The tables at the end of a run, and where its report lies."""
+    metrics: Any = read_json(RunDir(path).metrics_file) or {}
+    for task, values in metrics.get("tasks", {}).items():
+        show(task_table(task, values))
+    page = path / "report" / "index.html"
+    print(f"report: {page}" if page.is_file() else f"run directory: {path}")
+
+
+def task_table(task: str, metrics: Mapping[str, Any]) -> Table:
+    """One task's result: base, tuned and the gain with its interval."""
+    return _TASK_TABLES[task](metrics)
+
+
+def _counts(counts: Mapping[str, Any]) -> list[str]:
+    dropped: Mapping[str, int] = counts["dropped"]
+    why = ", ".join(f"{reason} {number:,}" for reason, number in sorted(dropped.items(), key=lambda item: -item[1]))
+    return [f"{counts['in']:,}", f"{counts['out']:,}", f"{sum(dropped.values()):,}", why]
+
+
+def _shards_in_all(run: RunDir) -> int | None:
+    """The shards of every data stage, from the images that the source gave; None before it was read."""
+    images = of_source(run).get("images")
+    recipe = run.recipe_values()
+    return -(-int(images["out"]) // int(recipe["shard_size"])) if images and recipe else None
+
+
+def _training_line(run: RunDir) -> str:
+    trained: Any = read_json(run.policy / "manifest.json")
+    if isinstance(trained, dict):
+        report = trained["report"]
+        return f"train: done, {report['updates']:,} updates on {report['pairs']:,} pairs in {report['seconds']:,.0f} s"
+    log = run.policy / "log.jsonl"
+    updates = len(log.read_text(encoding="utf-8").splitlines()) if log.is_file() else 0
+    return f"train: {updates:,} updates so far" if updates else "train: not begun"
