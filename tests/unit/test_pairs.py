@@ -13,6 +13,7 @@ import pytest
 
 from spr.errors import RecipeError
 from spr.models.base import Dialect
+from spr.models.dialects import get
 from spr.pairs import PairStage, rank, same_mentions
 from spr.recipe import Pairs, Score, check_recipe
 from spr.records import (
@@ -157,8 +158,13 @@ def test_the_key_of_the_stage_holds_its_options_and_those_of_the_scores(bracket:
     part = PairStage(Pairs(min_margin=0.1), bracket, Scorer(SCORE, bracket, Path("/a"))).recipe_part
     assert part["pairs"]["min_margin"] == 0.1
     assert part["score"]["weight"] == 0
-    assert part["dialect"] == "bracket"
+    assert part["dialect"] == {"name": "bracket", "options": {}}
     assert part == PairStage(Pairs(min_margin=0.1), bracket, Scorer(SCORE, bracket, Path("/b"))).recipe_part
+
+
+def test_another_frame_of_the_dialect_is_another_key() -> None:
+    parts = [Scorer(SCORE, get("llava-onevision", frame=frame), Path()).recipe_part for frame in ("original", "padded")]
+    assert parts[0] != parts[1]
 
 
 def test_recipe_refuses_both_same_mentions_and_unrefined() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from bracket_dialect import Bracket
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spr.boxes import iou
 from spr.models.base import Dialect
+from spr.models.dialects import FAMILIES, get
 from spr.records import Mention
 from spr.refinement import match, refine
 
@@ -80,27 +82,47 @@ def test_unreadable_mentions_keep_the_numbers_of_the_others() -> None:
     assert match(found(None, DOG, None, CAT), [CAT, DOG], 0.5) == {1: 1, 3: 0}
 
 
+def dialect_of(name: str) -> Dialect:
+    return Bracket() if name == "bracket" else get(name)
+
+
 sides = st.tuples(st.integers(0, 400), st.integers(0, 300), st.integers(60, 200), st.integers(60, 150))
 objects = sides.map(lambda side: (float(side[0]), float(side[1]), float(side[0] + side[2]), float(side[1] + side[3])))
-predictions = st.lists(st.tuples(st.sampled_from(["A dog", "Two cats", "The red car"]), objects), max_size=5)
+phrases = st.sampled_from(["A dog", "two cats", "The red car on the left"])
+JSON_WORDS = {"qwen2.5-vl": pytest.mark.xfail(strict=True, reason="words of an object that lost its box hold its json mark-up")}
+Boxes = list[tuple[float, float, float, float]]
 
 
-@given(predictions, st.lists(objects, max_size=4))
+@pytest.mark.parametrize("name", [pytest.param(name, marks=JSON_WORDS.get(name, ())) for name in ("bracket", *FAMILIES)])
+@given(st.lists(st.tuples(phrases, objects), max_size=5), st.lists(objects, max_size=4))
 def test_moved_boxes_are_ground_truth_and_words_survive(
-    bracket: Dialect,
-    predicted: list[tuple[str, tuple[float, float, float, float]]],
-    gt: list[tuple[float, float, float, float]],
+    name: str, predicted: list[tuple[str, tuple[float, float, float, float]]], gt: Boxes
 ) -> None:
-    size = (640, 480)
-    text = " ".join(f"{bracket.ground(phrase, box, size)} stands there." for phrase, box in predicted)
-    refined = refine(text, bracket, size, gt)
-    left = bracket.parse(refined.text, size)
-    assert bracket.words(refined.text, size) == bracket.words(text, size)
+    dialect, size = dialect_of(name), (640, 480)
+    text = ", ".join(dialect.ground(phrase, box, size) for phrase, box in predicted)
+    refined = refine(text, dialect, size, gt)
+    left = dialect.parse(refined.text, size)
+    assert dialect.words(refined.text, size) == dialect.words(text, size)
     assert len(left) == refined.refined == len(refined.matches)
     assert refined.refined + refined.stripped == len(predicted)
     assert len(set(refined.matches.values())) == len(refined.matches)
     for mention, (index, target) in zip(left, refined.matches.items(), strict=True):
-        assert mention.box == bracket.parse(bracket.ground("x", gt[target], size), size)[0].box
-        assert mention.box == pytest.approx(gt[target], abs=max(size) / 64)
+        assert mention.box == dialect.parse(dialect.ground("x", gt[target], size), size)[0].box
+        # The coarsest grid, two decimals, has cells of 6.4 pixels.
+        assert mention.box == pytest.approx(gt[target], abs=max(size) / 96)
         assert iou([predicted[index][1]], [gt[target]]) > 0.4
-    assert refine(refined.text, bracket, size, gt).text == refined.text
+
+
+@pytest.mark.parametrize("name", ["bracket", *FAMILIES])
+@given(st.lists(st.tuples(phrases, objects), min_size=1, max_size=5), st.lists(objects, max_size=4))
+def test_dropped_phrases_leave_the_matched_ones(
+    name: str, predicted: list[tuple[str, tuple[float, float, float, float]]], gt: Boxes
+) -> None:
+    dialect, size = dialect_of(name), (640, 480)
+    text = ", ".join(dialect.ground(phrase, box, size) for phrase, box in predicted)
+    dropped = refine(text, dialect, size, gt, unmatched="drop_phrase")
+    kept = refine(text, dialect, size, gt, unmatched="keep")
+    assert dropped.matches == kept.matches
+    mentions = dialect.parse(kept.text, size)
+    expected = [(mentions[index].phrase, mentions[index].box) for index in dropped.matches]
+    assert [(mention.phrase, mention.box) for mention in dialect.parse(dropped.text, size)] == expected

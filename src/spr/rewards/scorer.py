@@ -5,6 +5,7 @@ Works on values; `stage` makes a stage of it. No torch here: the CLIP is loaded 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -70,12 +71,14 @@ class Scorer:
 
     @cached_property
     def recipe_part(self) -> dict[str, Any]:
-        """The recipe's `score`, with the identity of the semantic model in the place of its name, and the dialect."""
+        """The recipe's `score`, with the identity of the semantic model in the place of its name, and the dialect with the
+        options it was built with: another frame reads other boxes from the same texts."""
         part = self._recipe.model_dump(mode="json")
         semantic = self._recipe.semantic
         if semantic is not None:
             part["semantic"] |= {"model": identity(semantic.model, semantic.revision)}
-        return {"score": part, "dialect": self._dialect.name}
+        dialect = {"name": self._dialect.name, "options": vars(self._dialect)}
+        return {"score": part, "dialect": json.loads(json.dumps(dialect))}
 
     def setup(self, device: str) -> None:
         """Name the device for the semantic model, which is loaded when the first text is compared with pixels."""
