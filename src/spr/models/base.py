@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -51,6 +51,14 @@ class Dialect(Protocol):
 
     def region_prompt(self, box: Box, size: Size) -> str:
         """The plain question that asks for a grounded description of a region."""
+
+
+@runtime_checkable
+class AbsoluteFrame(Protocol):
+    """What a dialect offers besides that counts in pixels of the resized image."""
+
+    def processed_size(self, size: Size) -> Size:
+        """(width, height) of the image that the model sees, for an original of `size`."""
 
 
 @dataclass(frozen=True, slots=True)
