@@ -93,21 +93,23 @@ _STEPS = {
     "images": ("Read images", "images", "usable images"),
     "annotations": ("Read annotations", "annotations", "usable annotations"),
     "queries": ("Draw regions", "images", "regions"),
+    "imported": ("Read imported texts", "query ids", "ids of this run"),
     "candidates": ("Describe", "regions", "descriptions"),
     "scores": ("Score", "regions", "scored descriptions"),
     "pairs": ("Pair and refine", "regions", "pairs"),
     "train": ("Check before training", "pairs", "pairs trained on"),
 }
+_APART = ("annotations", "imported")
 
 
 def funnel(flows: Mapping[str, Flow]) -> list[Step]:
-    """The steps from images to training that have run, in order.
+    """The steps from images to training that have run, in the order of the flow.
 
-    Shares are of the widest step's input; annotations are measured by themselves.
+    Shares are of the widest step's input; annotations and imported texts are measured by themselves.
     """
-    shown = {name: flow for name, flow in flows.items() if name in _STEPS}
-    widest = max((flow.rows_in for name, flow in shown.items() if name != "annotations"), default=0) or 1
-    shares = {name: 1.0 if name == "annotations" else flow.rows_in / widest for name, flow in shown.items()}
+    shown = {name: flows[name] for name in _STEPS if name in flows}
+    widest = max((flow.rows_in for name, flow in shown.items() if name not in _APART), default=0) or 1
+    shares = {name: 1.0 if name in _APART else flow.rows_in / widest for name, flow in shown.items()}
     return [Step(*_STEPS[name], flow, shares[name]) for name, flow in shown.items()]
 
 
