@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spr.candidates import CandidateStage
+from spr.candidates import CandidateStage, ImportStage
 from spr.errors import RecipeError
 from spr.evaluation.rec import RecStage
 from spr.evaluation.regions import RegionsStage
@@ -140,4 +140,6 @@ def _side(run: RunDir, task: str, side: str, stage: Stage[Any, Any], source: Sha
 
 
 def _candidate_stage(recipe: Recipe) -> Stage[Any, Any]:
+    if recipe.candidates.source == "file":
+        return ImportStage(recipe.candidates)
     return CandidateStage(recipe.candidates, recipe.model, recipe.source.image_root, recipe.seed)

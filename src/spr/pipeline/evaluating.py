@@ -45,7 +45,7 @@ def evaluate_task(recipe: Recipe, run: RunDir, engine: LocalEngine, name: str, a
     task = evaluation_task(recipe, run, name, adapter, say)
     _tell_stale(task.steps, say)
     for step in task.steps:
-        engine.run(step.stage, step.source, step.store)
+        engine.run(step)
     found: dict[str, list[Prediction]] = {}
     for side in (BASE, TUNED):
         answered = task.side(side)

@@ -11,6 +11,7 @@ from spr.records import Dropped
 from spr.running.files import read_json, write_atomic, write_json
 from spr.running.run_dir import RunDir
 from spr.running.shards import Manifest, parquet_bytes, reasons
+from spr.sources.candidates_file import CandidatesFile
 from spr.sources.coco import SceneReading
 
 Entry = dict[str, Any]
@@ -45,13 +46,24 @@ def write_source(run: RunDir, reading: SceneReading) -> None:
     write_json(run.path / "source.json", {"digest": reading.digest, "funnel": counts})
 
 
+def add_imported(run: RunDir, imported: CandidatesFile, queries: Iterable[str]) -> int:
+    """Count the query ids of a candidates file; those that no query has are dropped rows. Returns how many those are."""
+    unknown = imported.unknown(set(queries))
+    write_dropped(run, "imported", unknown)
+    known = len(imported.rows) - len(unknown)
+    values: Any = read_json(run.path / "source.json")
+    values["funnel"]["imported"] = entry(known, known, reasons(unknown))
+    write_json(run.path / "source.json", values)
+    return len(unknown)
+
+
 def write_dropped(run: RunDir, name: str, dropped: Sequence[Dropped]) -> None:
     """Keep the dropped rows of something that is no sharded stage. Raises DiskError."""
     write_atomic(run.path / "dropped" / name / "part-00000.parquet", parquet_bytes(dropped, Dropped))
 
 
 def of_source(run: RunDir) -> dict[str, Entry]:
-    """Images and annotations, as `write_source` left them; empty for a directory that has only evaluated."""
+    """Images, annotations and imported texts, as they were counted; empty for a directory that has only evaluated."""
     values: Any = read_json(run.path / "source.json") or {}
     return dict(values.get("funnel", {}))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from spr.candidates import ImportStage
 from spr.errors import DataError, RecipeError, ResumeError
 from spr.pipeline import funnel, planning
 from spr.pipeline.assembly import DATA, pair_store, task_names
@@ -40,7 +41,8 @@ def run(recipe: Recipe, out: Path, until: str | None = None, force: bool = False
         steps = _begin(recipe, directory, reading, force)
         engine = LocalEngine(recipe.resources.devices, recipe.resources.threads)
         for name in DATA[: last + 1]:
-            engine.run(steps[name].stage, steps[name].source, steps[name].store)
+            engine.run(steps[name])
+        _count_imported(directory, steps)
         if last >= STAGES.index("train"):
             _train_if_any(recipe, directory)
         if last >= STAGES.index("eval"):
@@ -91,13 +93,22 @@ def existing(out: Path) -> RunDir:
 
 def _begin(recipe: Recipe, directory: RunDir, reading: SceneReading, force: bool) -> dict[str, Step]:
     """Refuse or clear what is stale, then put the recipe and the source's counts down."""
-    found = planning.survey(recipe, directory, reading.scenes, say)
+    found = planning.survey(recipe, directory, reading.scenes, lambda _: None)  # What it has to say comes with the task.
     if found.stale and not force:
         raise ResumeError(planning.refusal(recipe, directory, found.stale))
     planning.clear(directory, found)
     directory.write_recipe(recipe)
     funnel.write_source(directory, reading)
     return found.steps
+
+
+def _count_imported(directory: RunDir, steps: dict[str, Step]) -> None:
+    """Texts that speak of no query of this run are dropped, counted and told."""
+    stage = steps["candidates"].stage
+    if isinstance(stage, ImportStage):
+        unknown = funnel.add_imported(directory, stage.file, (row.query_id for row in steps["queries"].store.all_rows()))
+        if unknown:
+            say(f"candidates: {unknown} query ids of the imported file belong to no query; see dropped/imported")
 
 
 def _train_if_any(recipe: Recipe, directory: RunDir) -> None:

@@ -30,8 +30,11 @@ class ShardResult:
     notes: dict[str, int]
 
 
-def compute(stage: Stage[Any, Any], rows: Sequence[Any], tick: Tick) -> ShardResult:
-    """Run a stage over one shard's rows and check the balance. Raises BalanceError and whatever the stage raises."""
+def compute(stage: Stage[Any, Any], rows: Sequence[Any], tick: Tick, setup_seconds: float = 0.0) -> ShardResult:
+    """Run a stage over one shard's rows and check the balance. Raises BalanceError and whatever the stage raises.
+
+    `setup_seconds` is what loading took just before; it counts as time of this shard.
+    """
     started = time.perf_counter()
     kept: list[Any] = []
     dropped: list[Dropped] = []
@@ -47,7 +50,7 @@ def compute(stage: Stage[Any, Any], rows: Sequence[Any], tick: Tick) -> ShardRes
                 parents.add(parent)
                 tick(1)
     check_balance(stage.name, [stage.row_id(row) for row in rows], parents, [row.row_id for row in dropped])
-    return ShardResult(kept, dropped, len(parents), time.perf_counter() - started, dict(stage.notes()))
+    return ShardResult(kept, dropped, len(parents), setup_seconds + time.perf_counter() - started, dict(stage.notes()))
 
 
 def check_balance(stage: str, inputs: Sequence[str], parents: set[str], dropped: Sequence[str]) -> None:

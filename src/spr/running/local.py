@@ -7,7 +7,8 @@ shards and their bytes are the same. An engine decides where a shard runs, never
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Iterable, Sequence
+import time
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,8 +17,9 @@ from spr.running.balance import ShardResult, Tick, compute
 from spr.running.devices import device_names, free_memory, limit_threads
 from spr.running.inputs import ShardInput
 from spr.running.progress import meter
-from spr.running.shards import Manifest, Origin, ShardStore, reasons, versions
+from spr.running.shards import Manifest, Origin, reasons, versions
 from spr.running.stage import Stage
+from spr.running.steps import Step
 from spr.running.workers import Task, compute_on
 
 
@@ -36,46 +38,48 @@ class LocalEngine:
     threads: int
     meter: Meter = meter
 
-    def run(self, stage: Stage[Any, Any], source: ShardInput, store: ShardStore) -> list[int]:
+    def run(self, step: Step) -> list[int]:
         """Make every shard that is not finished under its key; take away shards beyond the input. Returns those made.
 
         Each shard is written before the next is waited for, so an interruption costs only what was in work. Raises
         BalanceError, DiskError, WorkerDied and what the stage raises.
         """
+        source, store = step.source, step.store
         for index in store.indices():
             if index >= source.count():
                 store.remove(index)
-        origins = origins_of(stage, source)
+        origins = origins_of(step.stage, source)
         if len(origins) < source.count():
-            raise ValueError(f"stage {stage.name}: {source.count() - len(origins)} shards of its input are not there")
+            raise ValueError(f"{step.name}: {source.count() - len(origins)} shards of its input are not there")
         pending = [index for index, origin in origins.items() if not store.finished(index, origin.key)]
         if not pending:
             return []
         with (
-            self.meter(stage.name, sum(source.size(index) for index in pending)) as tick,
-            closing(self._compute(stage, source, pending, tick)) as results,
+            self.meter(step.name, sum(source.size(index) for index in pending)) as tick,
+            closing(self._compute(step, pending, tick)) as results,
         ):
             for index, result in results:
                 store.write(index, result.rows, result.dropped, manifest_of(index, origins[index], result))
         return pending
 
-    def _compute(
-        self, stage: Stage[Any, Any], source: ShardInput, pending: Sequence[int], tick: Callable[[int], None]
-    ) -> Generator[tuple[int, ShardResult]]:
-        tasks: Iterable[Task] = ((index, source.rows(index)) for index in pending)
+    def _compute(self, step: Step, pending: Sequence[int], tick: Tick) -> Generator[tuple[int, ShardResult]]:
+        tasks: Iterable[Task] = ((index, step.source.rows(index)) for index in pending)
         devices = device_names(self.devices)[: len(pending)]
         if len(self.devices) > 1:
-            return compute_on(stage, tasks, devices, self.threads, tick)
-        return self._compute_here(stage, tasks, devices[0], tick)
+            return compute_on(step.stage, tasks, devices, self.threads, tick)
+        return self._compute_here(step.stage, tasks, devices[0], tick)
 
     def _compute_here(
-        self, stage: Stage[Any, Any], tasks: Iterable[Task], device: str, tick: Callable[[int], None]
+        self, stage: Stage[Any, Any], tasks: Iterable[Task], device: str, tick: Tick
     ) -> Generator[tuple[int, ShardResult]]:
         limit_threads(self.threads)
         own = copy.deepcopy(stage)  # As a worker has its own: its models go when the stage ends.
+        started = time.perf_counter()
         own.setup(device)
+        setup_seconds = time.perf_counter() - started
         for index, rows in tasks:
-            yield index, compute(own, rows, tick)
+            yield index, compute(own, rows, tick, setup_seconds)
+            setup_seconds = 0.0
         del own
         free_memory()
 

@@ -134,13 +134,13 @@ def _serve(connection: Connection, stage: Stage[Any, Any], device: str, threads:
     ticks = _Ticks(connection)
     try:
         limit_threads(threads)
-        is_set_up = False
+        started = time.perf_counter()
+        stage.setup(device)
+        setup_seconds = time.perf_counter() - started
         while True:
             rows = connection.recv()[1]
-            if not is_set_up:
-                stage.setup(device)
-                is_set_up = True
-            result = compute(stage, rows, ticks.add)
+            result = compute(stage, rows, ticks.add, setup_seconds)
+            setup_seconds = 0.0
             ticks.flush()
             connection.send(result)
     except (EOFError, BrokenPipeError, ConnectionResetError):

@@ -12,12 +12,11 @@ from typing import Any
 import psutil
 import pytest
 import toy_stage
-from toy_stage import ToyStage, engine, parts, run_toy, scenes, store
+from toy_stage import ToyStage, engine, parts, run_toy, step, store
 
 from spr.errors import DataError
 from spr.running.balance import BalanceError, check_balance
 from spr.running.files import DiskError
-from spr.running.inputs import RowInput
 from spr.running.run_dir import RunDir
 from spr.running.workers import WorkerDied, WorkerFailed
 
@@ -181,9 +180,9 @@ def test_threads_are_set_in_this_process_too(tmp_path: Path) -> None:
 
     from spr.running.local import LocalEngine
 
-    LocalEngine(("cpu",), 2, toy_stage.quiet_meter).run(ToyStage(), RowInput(scenes(1), 4), store(tmp_path))
+    LocalEngine(("cpu",), 2, toy_stage.quiet_meter).run(step(tmp_path, count=1))
     assert torch.get_num_threads() == 2
-    engine().run(ToyStage(), RowInput(scenes(2), 4), store(tmp_path))
+    engine().run(step(tmp_path, count=2))
     assert torch.get_num_threads() == 1
 
 

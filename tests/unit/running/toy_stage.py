@@ -23,6 +23,7 @@ from spr.running.inputs import RowInput
 from spr.running.local import LocalEngine
 from spr.running.run_dir import RunDir
 from spr.running.shards import ShardStore
+from spr.running.steps import Step
 from spr.seeds import derive_seed
 
 
@@ -98,8 +99,12 @@ def engine(workers: int = 1) -> LocalEngine:
     return LocalEngine(("cpu",) * workers, 1, quiet_meter)
 
 
+def step(folder: Path, stage: ToyStage | None = None, count: int = 20) -> Step:
+    return Step("toy", stage or ToyStage(), RowInput(scenes(count), 4), store(folder))
+
+
 def run_toy(folder: Path, stage: ToyStage | None = None, workers: int = 1, count: int = 20) -> list[int]:
-    return engine(workers).run(stage or ToyStage(), RowInput(scenes(count), 4), store(folder))
+    return engine(workers).run(step(folder, stage, count))
 
 
 def parts(folder: Path) -> dict[str, bytes]:
