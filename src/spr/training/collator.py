@@ -50,7 +50,7 @@ class PreferenceCollator(_Collator):
     """B pairs -> 2B rows, chosen first, in TRL's DPO fields."""
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> Batch:
-        """Fields input_ids, attention_mask, completion_mask and per-token types (2B, length); `images` holds those of B images."""
+        """Fields input_ids, attention_mask, completion_mask and per-token types (2B, length); `images` those of B images."""
         prompts = self._prompts(rows)
         answers = [self._ready.answers[row["row"]] for row in rows]
         texts = [a.chosen for a in answers] + [a.rejected for a in answers]

@@ -27,6 +27,7 @@ from transformers import PreTrainedModel, PrinterCallback, ProcessorMixin, Train
 
 from spr._version import __version__
 from spr.errors import ResumeError
+from spr.models.loading import load_model_and_processor
 from spr.recipe import Recipe
 from spr.records import PreferencePair
 from spr.seeds import derive_seed
@@ -38,7 +39,6 @@ from spr.training.encoding import PairEncoder
 from spr.training.log import Progress, UpdateLog, cut_log, quarters, read_log
 from spr.training.lora import lora_config
 from spr.training.manifest import TrainReport
-from spr.training.policy import load_policy
 from spr.training.preflight import Preflight, preflight
 from spr.training.quiet import quiet
 from spr.training.trainers import PolicyDPOTrainer, PolicySFTTrainer
@@ -97,7 +97,7 @@ def train(
     checkpoint, step = last_complete(job.checkpoints, parts)
     cut_log(job.log, step)
     with quiet():
-        policy, processor = load_policy(recipe.model, recipe.train.dtype, device)
+        policy, processor = load_model_and_processor(recipe.model, device, recipe.train.dtype)
         encoder = PairEncoder(processor, image_root)
         ready = preflight(pairs, encoder, recipe.train.max_tokens, policy.config.image_token_id, _phase(progress, "preflight"))
         trainer = _trainer(job, policy, processor, encoder, ready)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import torch
 from peft import PeftModel
+from transformers import AutoConfig
 
 from spr.errors import ModelError, RecipeError
+from spr.models.loading import load_model_and_processor
 from spr.recipe import Model
-from spr.training.policy import is_quantized, load_policy
 from spr.training.quiet import quiet
 
 
@@ -29,9 +31,7 @@ def merge(model: Model, adapter: Path, out: Path) -> None:
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     with quiet():
-        if is_quantized(model):
-            raise ModelError(f"{model.name} is quantized; merge into the full-precision weights it was made from")
-        base, processor = load_policy(model, "auto", "cpu")
+        base, processor = load_model_and_processor(model, "cpu", _stored_dtype(model))
         try:
             merged = PeftModel.from_pretrained(base, adapter).merge_and_unload(safe_merge=True)
         except (RuntimeError, ValueError) as error:
@@ -41,3 +41,14 @@ def merge(model: Model, adapter: Path, out: Path) -> None:
         merged.save_pretrained(partial)
         processor.save_pretrained(partial)
     partial.rename(out)
+
+
+def _stored_dtype(model: Model) -> str:
+    """The precision the checkpoint is stored in, by name. Raises ModelError for quantized weights."""
+    try:
+        config = AutoConfig.from_pretrained(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model.name {model.name} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    if getattr(config, "quantization_config", None) is not None:
+        raise ModelError(f"{model.name} is quantized; merge into the full-precision weights it was made from")
+    return str(config.dtype or torch.float32).removeprefix("torch.")

@@ -6,11 +6,12 @@ import dataclasses
 
 import pytest
 import torch
-from conftest_training import make_pair
+from conftest_training import FAMILIES, make_pair, make_recipe
 from PIL import Image
 from transformers import AutoProcessor
 
 from spr.errors import DataError, ModelError
+from spr.models.loading import load_processor
 from spr.training.collator import ChosenCollator, PreferenceCollator, join_pixels
 from spr.training.encoding import PairEncoder, Prompt
 from spr.training.preflight import preflight
@@ -76,6 +77,23 @@ def test_prompt_and_answer_make_the_tokens_of_the_whole_conversation(encoder, pr
     whole = processor(text=[text], images=[[Image.open(image_root / pair.path)]], return_tensors="pt")["input_ids"][0]
     ours = torch.cat([encoder.prompt(pair).tokens["input_ids"], encoder.answers(pair).chosen])
     assert torch.equal(ours, whole)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompt_tokens_and_pixels_are_those_of_a_chat_call(family, models, image_root):
+    processor = load_processor(make_recipe(models(family)).model)
+    image = Image.open(image_root / PAIRS[1].path)
+    content = [{"type": "image", "image": image}, {"type": "text", "text": PAIRS[1].prompt}]
+    called = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    prompt = PairEncoder(processor, image_root).prompt(PAIRS[1])
+    assert torch.equal(prompt.tokens["input_ids"], called["input_ids"][0])
+    assert all(torch.equal(value, called[name]) for name, value in prompt.pixels.items())
 
 
 def test_an_answer_that_begins_with_a_blank_follows_the_prompts_own_tokens(encoder, processor):

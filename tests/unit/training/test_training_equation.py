@@ -9,11 +9,11 @@ import torch
 from conftest_training import FAMILIES, make_pair, make_recipe
 from peft import PeftModel
 
+from spr.models.loading import load_model_and_processor
 from spr.training.collator import PreferenceCollator
 from spr.training.encoding import PairEncoder
 from spr.training.job import train
 from spr.training.log import read_log
-from spr.training.policy import load_policy
 from spr.training.preflight import preflight
 from spr.training.trainers import share_images
 
@@ -46,7 +46,7 @@ def test_loss_and_rewards_follow_the_dpo_equation(family, attention, models, ima
     train(PAIRS, recipe, image_root, tmp_path / "one")
     again = recipe.model_copy(update={"train": recipe.train.model_copy(update={"max_steps": 2})})
     train(PAIRS, again, image_root, tmp_path / "two")
-    base, processor = load_policy(recipe.model, "float32", "cpu")
+    base, processor = load_model_and_processor(recipe.model, "cpu", "float32")
     batch = batch_of_all(recipe, image_root, base, processor)
     reference = answer_logps(base, batch)
     policy = PeftModel.from_pretrained(base, tmp_path / "one" / "adapter").eval()
@@ -62,7 +62,7 @@ def test_losses_add_up_with_their_weights(models, image_root, tmp_path):
     options = {"batch_size": 4, "max_steps": 1, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.5]}
     recipe = make_recipe(models("llava"), **options)
     train(PAIRS, recipe, image_root, tmp_path)
-    base, processor = load_policy(recipe.model, "float32", "cpu")
+    base, processor = load_model_and_processor(recipe.model, "cpu", "float32")
     batch = batch_of_all(recipe, image_root, base, processor)
     tokens = batch["completion_mask"].chunk(2)[0].sum()
     nll = -answer_logps(base, batch).chunk(2)[0].sum() / tokens
@@ -72,7 +72,7 @@ def test_losses_add_up_with_their_weights(models, image_root, tmp_path):
 def test_sft_loss_is_the_mean_over_the_chosen_tokens(models, image_root, tmp_path):
     recipe = make_recipe(models("llava"), objective="sft", batch_size=4, max_steps=1)
     train(PAIRS, recipe, image_root, tmp_path)
-    base, processor = load_policy(recipe.model, "float32", "cpu")
+    base, processor = load_model_and_processor(recipe.model, "cpu", "float32")
     batch = batch_of_all(recipe, image_root, base, processor)
     chosen = answer_logps(base, batch).chunk(2)[0]
     (line,) = read_log(tmp_path / "log.jsonl")
@@ -83,7 +83,7 @@ def test_sft_loss_is_the_mean_over_the_chosen_tokens(models, image_root, tmp_pat
 @pytest.mark.parametrize("family", FAMILIES)
 def test_features_encoded_once_give_the_logits_of_pixels_given_twice(family, models, image_root):
     recipe = make_recipe(models(family))
-    base, processor = load_policy(recipe.model, "float32", "cpu")
+    base, processor = load_model_and_processor(recipe.model, "cpu", "float32")
     batch = batch_of_all(recipe, image_root, base, processor)
     del batch["completion_mask"]
     images = {name: torch.cat([value] * 2) for name, value in batch["images"].items()}
@@ -96,7 +96,7 @@ def test_features_encoded_once_give_the_logits_of_pixels_given_twice(family, mod
 
 def test_a_model_that_takes_no_features_gets_pixels_for_every_row(models, image_root):
     recipe = make_recipe(models("llava"))
-    base, processor = load_policy(recipe.model, "float32", "cpu")
+    base, processor = load_model_and_processor(recipe.model, "cpu", "float32")
 
     class PixelsOnly(type(base)):
         def forward(self, input_ids=None, pixel_values=None, attention_mask=None):

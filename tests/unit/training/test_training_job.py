@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -15,9 +16,9 @@ from conftest_training import FAMILIES, make_pair, make_recipe
 from safetensors.torch import load_file
 
 from spr.errors import DataError, ModelError, ResumeError
+from spr.models.loading import load_model_and_processor
 from spr.training.job import train
 from spr.training.log import read_log
-from spr.training.policy import load_policy
 
 PAIRS = [make_pair(i) for i in range(6)]
 
@@ -90,7 +91,10 @@ def test_other_pairs_are_refused_from_a_checkpoint(models, image_root, tmp_path)
         train(PAIRS[:4], recipe, image_root, tmp_path)
 
 
-@pytest.mark.parametrize(("objective", "accumulation"), [("dpo", 1), ("dpo", 2), ("sft", 1)])
+@pytest.mark.parametrize(
+    ("objective", "accumulation"),
+    [("dpo", 1), pytest.param("dpo", 2, marks=pytest.mark.slow), pytest.param("sft", 1, marks=pytest.mark.slow)],
+)
 def test_killed_and_resumed_equals_uninterrupted(objective, accumulation, models, image_root, tmp_path):
     options = {"objective": objective, "gradient_accumulation": accumulation, "max_steps": 7, "save_steps": 2}
     options["lora"] = {"r": 4, "alpha": 8, "dropout": 0.1}
@@ -154,14 +158,33 @@ def test_the_adapter_folder_holds_the_processor_too(models, image_root, tmp_path
     assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "processor_config.json"} <= names
 
 
-def test_falling_chosen_log_probs_are_marked_as_displacement(models, image_root, tmp_path):
-    # Nearly equal answers at a violent learning rate: the classic case.
-    pairs = [make_pair(i, chosen=f"a dog [{i}, 2]", rejected=f"a dog [{i}, 3]") for i in range(6)]
-    recipe = make_recipe(models("llava"), max_steps=16, learning_rate=5e-2)
-    report = train(pairs, recipe, image_root, tmp_path / "dpo")
-    assert report.displaced == (report.chosen_last < report.chosen_first)
-    sft = train(pairs, make_recipe(models("llava"), objective="sft", max_steps=16), image_root, tmp_path / "sft")
-    assert not sft.displaced
+def test_sft_raises_the_chosen_answers_and_reports_no_displacement(models, image_root, tmp_path):
+    recipe = make_recipe(models("llava"), objective="sft", max_steps=12)
+    report = train(PAIRS, recipe, image_root, tmp_path)
+    assert report.chosen_last > report.chosen_first
+    assert not report.displaced
+
+
+def test_gradient_checkpointing_changes_no_number_and_adds_no_hooks(models, image_root, tmp_path):
+    hooks = []
+
+    def count(phase, done, total, metrics):
+        embeddings = [item for item in gc.get_objects() if type(item) is torch.nn.Embedding]
+        hooks.append(max(len(embedding._forward_hooks) for embedding in embeddings))
+
+    for name, checkpointing in (("off", False), ("on", True)):
+        recipe = make_recipe(models("llava"), gradient_checkpointing=checkpointing, max_steps=3)
+        train(PAIRS, recipe, image_root, tmp_path / name, progress=count if checkpointing else None)
+    off, on = ([line["loss"] for line in read_log(tmp_path / name / "log.jsonl")] for name in ("off", "on"))
+    assert on == pytest.approx(off, abs=1e-5)
+    assert hooks[-3] == hooks[-1]
+
+
+def test_bfloat16_is_obeyed_on_a_cpu(models, image_root, tmp_path):
+    train(PAIRS, make_recipe(models("llava"), dtype="bfloat16", max_steps=2), image_root, tmp_path)
+    half = [line["loss"] for line in read_log(tmp_path / "log.jsonl")]
+    assert half[0] == pytest.approx(0.693147, abs=1e-2)
+    assert (tmp_path / "manifest.json").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(models, image_root, tmp_path):
@@ -177,7 +200,7 @@ def test_no_pairs_at_all_is_an_error(models, image_root, tmp_path):
 
 def test_a_model_that_is_not_there_is_an_error(image_root, tmp_path):
     with pytest.raises(ModelError, match="nowhere"):
-        load_policy(make_recipe(tmp_path / "nowhere").model, "float32", "cpu")
+        load_model_and_processor(make_recipe(tmp_path / "nowhere").model, "cpu", "float32")
 
 
 def test_progress_is_told_both_phases(models, image_root, tmp_path):

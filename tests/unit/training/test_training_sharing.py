@@ -7,9 +7,9 @@ import torch
 from conftest_training import FAMILIES, make_pair, make_recipe
 from trl.trainer.utils import add_fused_lm_head
 
+from spr.models.loading import load_model_and_processor
 from spr.training.collator import PreferenceCollator
 from spr.training.encoding import PairEncoder
-from spr.training.policy import load_policy
 from spr.training.preflight import preflight
 from spr.training.sharing import Packing, can_share, share_prompts
 from spr.training.trainers import share_images
@@ -46,7 +46,7 @@ def test_results_go_back_to_where_the_rows_had_them():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_shared_prompts_give_the_numbers_and_gradients_of_separate_rows(family, models, image_root):
-    model, processor = load_policy(make_recipe(models(family)).model, "float32", "cpu")
+    model, processor = load_model_and_processor(make_recipe(models(family)).model, "cpu", "float32")
     encoder = PairEncoder(processor, image_root)
     ready = preflight(PAIRS, encoder, 4096, model.config.image_token_id)
     batch = PreferenceCollator(ready, encoder)([{"row": row} for row in range(4)])
@@ -72,8 +72,8 @@ def test_shared_prompts_give_the_numbers_and_gradients_of_separate_rows(family, 
 
 def test_eager_attention_and_unknown_families_are_not_shared(models):
     recipe = make_recipe(models("llava"))
-    model, _ = load_policy(recipe.model.model_copy(update={"attention": "eager"}), "float32", "cpu")
+    model, _ = load_model_and_processor(recipe.model.model_copy(update={"attention": "eager"}), "cpu", "float32")
     assert not can_share(model)
-    model, _ = load_policy(recipe.model, "float32", "cpu")
+    model, _ = load_model_and_processor(recipe.model, "cpu", "float32")
     model.config.model_type = "paligemma"
     assert not can_share(model)
