@@ -77,7 +77,7 @@ def draw(paint: Callable[[Figure], None], title: str, size: tuple[float, float] 
 def standalone(svg: str) -> str:
     """An SVG element of this package -> the text of a file, readable on light and on dark pages."""
     light, dark = (";".join(f"--{name}:{pair[i]}" for name, pair in COLOURS.items()) for i in (0, 1))
-    style = f"<style>svg{{{light}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}</style>"
+    style = f"<style>svg{{{light};font-family:{FONT}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}</style>"
     head, body = svg.split(">", 1)
     return f'{head} xmlns="http://www.w3.org/2000/svg">{style}{body}\n'
 
