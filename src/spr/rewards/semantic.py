@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
 from spr.boxes import Box, FloatArray
@@ -194,10 +195,17 @@ def _load(recipe: Semantic) -> tuple[Any, Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(recipe.model, **options)
         processor = AutoImageProcessor.from_pretrained(recipe.model, **options)
         dtype = getattr(torch, recipe.dtype)
-        model = AutoModel.from_pretrained(recipe.model, dtype=dtype, attn_implementation="sdpa", **options)
-    except (OSError, ValueError, ImportError) as error:
+        model, loading = AutoModel.from_pretrained(
+            recipe.model, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **options
+        )
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(f"score.semantic.model {recipe.model} cannot be loaded: {first}") from None
+    if missing := sorted(loading["missing_keys"]):
+        raise ModelError(
+            f"score.semantic.model {recipe.model}: its weights lack {len(missing)} of the architecture's tensors, e.g. "
+            f"{missing[0]}; download or save it again"
+        )
     return tokenizer, processor, model
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer, LlavaConfig
 
 from spr.errors import ModelError
@@ -147,3 +149,17 @@ def test_a_model_of_another_family_is_refused(tmp_path: Path) -> None:
     LlavaConfig().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="of type llava; name a CLIP model"):
         SemanticScorer(Semantic(model=str(tmp_path)), "cpu")
+
+
+def test_incomplete_or_broken_weights_are_refused(clip_dir: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "clip"
+    shutil.copytree(clip_dir, copy)
+    weights = load_file(copy / "model.safetensors")
+    save_file(
+        {k: v for k, v in weights.items() if k != "visual_projection.weight"}, copy / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(ModelError, match=r"lack 1 of the architecture's tensors, e\.g\. visual_projection\.weight"):
+        SemanticScorer(Semantic(model=str(copy)), "cpu")
+    (copy / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        SemanticScorer(Semantic(model=str(copy)), "cpu")
