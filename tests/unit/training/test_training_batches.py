@@ -11,7 +11,9 @@ from PIL import Image
 from transformers import AutoProcessor
 
 from spr.errors import DataError, ModelError
-from spr.models.loading import load_processor
+from spr.models import dialects
+from spr.models.loading import load_model_and_processor, load_processor
+from spr.models.prompts import Prompts
 from spr.training.collator import ChosenCollator, PreferenceCollator, join_pixels
 from spr.training.encoding import PairEncoder, Prompt
 from spr.training.preflight import preflight
@@ -93,6 +95,10 @@ def test_prompt_tokens_and_pixels_are_those_of_a_chat_call(family, models, image
     )
     prompt = PairEncoder(processor, image_root).prompt(PAIRS[1])
     assert torch.equal(prompt.tokens["input_ids"], called["input_ids"][0])
+    model, _ = load_model_and_processor(make_recipe(models(family)).model, "cpu", "float32")
+    asked = Prompts(model, processor, dialects.get("ferret")).ask((image,), PAIRS[1].prompt)
+    generated_from = processor(text=[asked.text], images=[list(asked.images)], return_tensors="pt")
+    assert torch.equal(prompt.tokens["input_ids"], generated_from["input_ids"][0])
     assert all(torch.equal(value, called[name]) for name, value in prompt.pixels.items())
 
 
