@@ -66,15 +66,19 @@ def yes_no(objects: Sequence[TinyObject], rng: random.Random) -> tuple[str, str]
     """A question about what is in the scene and its answer, each answer half of the time."""
     present = sorted({o.category for o in objects})
     if rng.random() < 0.5:
-        return f"is there a {rng.choice(present)} ?", "yes"
+        return _is_there(rng.choice(present)), "yes"
     near = [c for c in CATEGORIES if c not in present and any(set(c.split()) & set(p.split()) for p in present)]
-    return f"is there a {rng.choice(near)} ?", "no"
+    return _is_there(rng.choice(near)), "no"
+
+
+def _is_there(category: str) -> str:
+    return f"is there {'an' if category.startswith('orange') else 'a'} {category} ?"
 
 
 def words() -> list[str]:
     """All words that expressions and questions may use."""
     relation_words = [word for relation in RELATIONS for word in relation.split()]
-    return [*COLORS, *SHAPES, "object", *SIZES, *SIDES, *relation_words, "the", "is", "there", "a", "yes", "no"]
+    return [*COLORS, *SHAPES, "object", *SIZES, *SIDES, *relation_words, "the", "is", "there", "a", "an", "yes", "no"]
 
 
 def _kind_of(item: TinyObject, rng: random.Random) -> Kind:

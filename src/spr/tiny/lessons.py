@@ -40,7 +40,7 @@ class Mix:
     """How many turns of each kind one scene brings."""
 
     references: int = 6
-    descriptions: int = 3
+    descriptions: int = 2
     yes_no: int = 1
 
 
@@ -62,13 +62,14 @@ def describe(objects: Sequence[SceneObject], dialect: Dialect) -> str:
 
 
 def turns(objects: Sequence[TinyObject], image: Image.Image, dialect: Dialect, rng: random.Random, mix: Mix) -> list[Turn]:
-    """The turns about one scene, in a fixed order of kinds."""
+    """The turns about one scene, in random order."""
     made = [
         Turn(dialect.rec_prompt(e.text), dialect.format(as_box(objects[e.target]), _SIZE))
         for e in expressions(objects, rng, mix.references)
     ]
     made += [_description(objects, image, dialect, rng) for _ in range(mix.descriptions)]
     made += [Turn(*yes_no(objects, rng)) for _ in range(mix.yes_no)]
+    rng.shuffle(made)
     return made
 
 

@@ -20,6 +20,8 @@ from spr.tiny.mllm import PATCH, PATCHES
 from spr.tiny.scenes import COLORS, SHAPES, SIDE, TinyObject, layout, render
 
 IGNORE = -100
+ROW_TOKENS = 288
+"""Tokens a row at most; a turn that does not fit any more is left out."""
 _COLOR_IDS = {c: i for i, c in enumerate(COLORS)}
 _SHAPE_IDS = {s: i for i, s in enumerate(SHAPES)}
 
@@ -46,11 +48,12 @@ class Batch:
         return Batch(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
 
     def mask(self) -> torch.Tensor:
-        """(B, 1, T, T) bool: causal, within the prefix or within one turn."""
+        """(B, 1, T, T), added to attention scores: 0 where a token may look (causal, the prefix or its own turn)."""
         keys, queries = self.segments[:, None, :], self.segments[:, :, None]
         causal = torch.ones(keys.shape[-1], keys.shape[-1], dtype=torch.bool, device=keys.device).tril()
         own = torch.eye(keys.shape[-1], dtype=torch.bool, device=keys.device)
-        return ((causal & ((keys == 0) | (keys == queries))) | own)[:, None]
+        seen = (causal & ((keys == 0) | (keys == queries))) | own
+        return torch.zeros(seen.shape, device=keys.device).masked_fill(~seen, -1e9)[:, None]
 
 
 def patch_targets(objects: tuple[TinyObject, ...]) -> np.ndarray:
@@ -113,6 +116,8 @@ class LessonBatches(torch.utils.data.Dataset[Batch]):
             question = image_ids * len(turn.extra_images) + self._encode(turn.question) + [tokenizer.answer_token_id]
             answer = [*self._encode(turn.answer), tokenizer.eos_token_id]
             block = question + answer
+            if len(ids) + len(block) > ROW_TOKENS:
+                continue
             ids += block
             labels += [IGNORE] * (len(question) - 1) + answer + [IGNORE]
             positions += range(1 + PATCHES, 1 + PATCHES + len(block))
@@ -125,7 +130,7 @@ class LessonBatches(torch.utils.data.Dataset[Batch]):
 
 
 def _pad(rows: list[list[int]], fill: int) -> torch.Tensor:
-    length = -(-max(map(len, rows)) // 32) * 32
+    length = max(map(len, rows))
     return torch.tensor([row + [fill] * (length - len(row)) for row in rows])
 
 

