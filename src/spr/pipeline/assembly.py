@@ -38,29 +38,31 @@ BASE, TUNED = "base", "tuned"
 Say = Callable[[str], None]
 
 
-def data_steps(recipe: Recipe, run: RunDir, scenes: Sequence[Scene]) -> list[Step]:
-    """queries, candidates, scores and pairs, in this order. Raises SprError for what the recipe names and is not there."""
+def data_steps(recipe: Recipe, run: RunDir, scenes: Sequence[Scene], until: str | None = None) -> list[Step]:
+    """queries, candidates, scores and pairs, in this order. Raises SprError for what the recipe names and is not there.
+
+    With imported candidates and `until` queries there are the queries alone: the file is written by what they are given to.
+    """
     root = recipe.source.image_root
-    stages: list[Stage[Any, Any]] = [
-        QueryStage(recipe.queries, root, recipe.seed),
-        _candidate_stage(recipe),
-        ScoreStage(recipe.score, recipe_dialect(recipe), root),
-        PairStage(recipe.pairs, recipe_dialect(recipe), Scorer(recipe.score, recipe_dialect(recipe), root)),
-    ]
+    stages: list[Stage[Any, Any]] = [QueryStage(recipe.queries, root, recipe.seed)]
+    if not (recipe.candidates.source == "file" and until == DATA[0]):
+        stages += [
+            _candidate_stage(recipe),
+            ScoreStage(recipe.score, recipe_dialect(recipe), root),
+            PairStage(recipe.pairs, recipe_dialect(recipe), Scorer(recipe.score, recipe_dialect(recipe), root)),
+        ]
     stores = [ShardStore(run.path / stage.name, run.path / "dropped" / stage.name, stage.output) for stage in stages]
-    first = RowInput(scenes, recipe.shard_size)
+    first: ShardInput = RowInput(scenes, recipe.shard_size)
 
     def after(*earlier: int, join: Callable[..., Sequence[Any]] = as_they_are) -> ShardInput:
         return StoreInput(tuple(stores[i] for i in earlier), join, recipe.shard_size, first.count())
 
-    sources = [
-        first,
-        after(0),
-        after(0, 1, join=partial(gather, unit=QueryCandidates)),
-        after(0, 2, join=partial(gather, unit=QueryScores)),
-    ]
+    sources = [first]
+    if len(stages) > 1:
+        scored = after(0, 1, join=partial(gather, unit=QueryCandidates))
+        sources += [after(0), scored, after(0, 2, join=partial(gather, unit=QueryScores))]
     afters = [(), DATA[:1], DATA[:2], (DATA[0], DATA[2])]
-    return [Step(*parts) for parts in zip(DATA, stages, sources, stores, afters, strict=True)]
+    return [Step(*parts) for parts in zip(DATA, stages, sources, stores, afters, strict=False)]
 
 
 def recipe_dialect(recipe: Recipe) -> Dialect:

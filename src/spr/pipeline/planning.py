@@ -61,12 +61,14 @@ def plan(recipe: Recipe, out: Path, say: Say = say_on_stderr) -> list[PlanRow]:
     ]
 
 
-def survey(recipe: Recipe, run: RunDir, scenes: Sequence[Scene], say: Say) -> Survey:
-    """All steps of a recipe and their states."""
-    steps = {step.name: step for step in data_steps(recipe, run, scenes)}
+def survey(recipe: Recipe, run: RunDir, scenes: Sequence[Scene], say: Say, until: str | None = None) -> Survey:
+    """All steps of a recipe and their states; without those that `data_steps` leaves out for `until`."""
+    steps = {step.name: step for step in data_steps(recipe, run, scenes, until)}
     states: dict[str, StepState] = {}
     for step in steps.values():
         states[step.name] = inspect(step, states)
+    if "pairs" not in states:
+        return Survey(steps, states)
     states[TRAIN] = _training(recipe, run, states["pairs"])
     trained = states[TRAIN].finished
     for name in task_names(recipe):

@@ -38,11 +38,12 @@ def run(recipe: Recipe, out: Path, until: str | None = None, force: bool = False
     device_names(recipe.resources.devices)
     with opened(out) as directory:
         reading = read_scenes(recipe.source, recipe.queries, say)
-        steps = _begin(recipe, directory, reading, force)
+        steps = _begin(recipe, directory, reading, until, force)
         engine = LocalEngine(recipe.resources.devices, recipe.resources.threads)
         for name in DATA[: last + 1]:
             engine.run(steps[name])
-        _count_imported(directory, steps)
+        if "candidates" in steps:
+            _count_imported(directory, steps)
         if last >= STAGES.index("train"):
             _train_if_any(recipe, directory)
         if last >= STAGES.index("eval"):
@@ -91,9 +92,10 @@ def existing(out: Path) -> RunDir:
     return directory
 
 
-def _begin(recipe: Recipe, directory: RunDir, reading: SceneReading, force: bool) -> dict[str, Step]:
+def _begin(recipe: Recipe, directory: RunDir, reading: SceneReading, until: str | None, force: bool) -> dict[str, Step]:
     """Refuse or clear what is stale, then put the recipe and the source's counts down."""
-    found = planning.survey(recipe, directory, reading.scenes, lambda _: None)  # What it has to say comes with the task.
+    # What the tasks' files have to say is said when their turn comes.
+    found = planning.survey(recipe, directory, reading.scenes, lambda _: None, until)
     if found.stale and not force:
         raise ResumeError(planning.refusal(recipe, directory, found.stale))
     planning.clear(directory, found)
