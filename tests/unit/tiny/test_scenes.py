@@ -29,12 +29,12 @@ def test_a_shape_touches_all_four_sides_of_its_box(shape: str) -> None:
     item = TinyObject("blue", shape, (20, 30, 50, 70))
     drawn = np.asarray(render(1, (item,)), dtype=int)
     empty = np.asarray(render(1, ()), dtype=int)
-    rows, columns = np.nonzero(np.abs(drawn - empty).sum(axis=2) > 60)
-    # Tips are thin, so their last pixel may be faint: within one pixel of the box, never outside it.
+    rows, columns = np.nonzero(np.abs(drawn - empty).sum(axis=2) > 105)
+    # Edges are soft and tips are thin: what is clearly drawn ends within two pixels of the box, inside it.
     assert 20 <= columns.min() <= 22
     assert 30 <= rows.min() <= 32
-    assert 48 <= columns.max() <= 50
-    assert 68 <= rows.max() <= 70
+    assert 47 <= columns.max() < 50
+    assert 67 <= rows.max() < 70
 
 
 def test_a_scene_is_a_function_of_its_seed() -> None:
