@@ -10,7 +10,8 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -26,10 +27,12 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PrinterCallback, ProcessorMixin, Trainer
 
 from spr._version import __version__
-from spr.errors import ResumeError
+from spr.errors import DataError, ResumeError
+from spr.images import ImageFault
 from spr.models.loading import load_model_and_processor
 from spr.recipe import Recipe
 from spr.records import PreferencePair
+from spr.running.files import DiskError
 from spr.seeds import derive_seed
 from spr.training import manifest as manifests
 from spr.training import order
@@ -93,6 +96,8 @@ def train(
         return finished
     started = time.monotonic()
     job = _Job(recipe, out, device, parts, progress)
+    if device != "cpu":
+        torch.cuda.set_device(device)
     job.checkpoints.mkdir(parents=True, exist_ok=True)
     checkpoint, step = last_complete(job.checkpoints, parts)
     cut_log(job.log, step)
@@ -101,8 +106,9 @@ def train(
         encoder = PairEncoder(processor, image_root)
         ready = preflight(pairs, encoder, recipe.train.max_tokens, policy.config.image_token_id, _phase(progress, "preflight"))
         trainer = _trainer(job, policy, processor, encoder, ready)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        _save_adapter(trainer, processor, out)
+        with _faults(out):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            _save_adapter(trainer, processor, out)
     report = _report(job, ready, step, time.monotonic() - started)
     manifests.write_manifest(out, parts, report, _versions())
     return report
@@ -175,15 +181,23 @@ def _arguments(job: _Job, count: int) -> trl.DPOConfig | trl.SFTConfig:
         "disable_tqdm": True,
     }
     if recipe.objective == "sft":
-        return trl.SFTConfig(**common)
+        return _one_device(trl.SFTConfig(**common))
     weights = list(recipe.loss_weights) if recipe.loss_weights else None
-    return trl.DPOConfig(
-        **common,
-        beta=recipe.beta,
-        loss_type=list(recipe.loss_type),
-        loss_weights=weights,
-        disable_dropout=recipe.lora.dropout == 0,  # TRL would switch off the adapter's own dropout as well
+    return _one_device(
+        trl.DPOConfig(
+            **common,
+            beta=recipe.beta,
+            loss_type=list(recipe.loss_type),
+            loss_weights=weights,
+            disable_dropout=recipe.lora.dropout == 0,  # TRL would switch off the adapter's own dropout as well
+        )
     )
+
+
+def _one_device(arguments: trl.DPOConfig | trl.SFTConfig) -> trl.DPOConfig | trl.SFTConfig:
+    """Keep to the one device that was asked for; with several in sight transformers would split batches over them."""
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def _save_adapter(trainer: Trainer, processor: ProcessorMixin, out: Path) -> None:
@@ -216,6 +230,20 @@ def _report(job: _Job, ready: Preflight, resumed_from: int, seconds: float) -> T
         resumed_from=resumed_from,
         fresh=True,
     )
+
+
+@contextmanager
+def _faults(out: Path) -> Iterator[None]:
+    """What can go wrong long after the preflight, as errors that say what to do."""
+    try:
+        yield
+    except ImageFault as error:
+        raise DataError(f"a photo changed while training ({error}); put it back and give the same command again") from None
+    except OSError as error:
+        raise DiskError(
+            f"{out} cannot be written: {error.strerror or error}; make room and give the same command again, it goes on from "
+            "its last checkpoint"
+        ) from None
 
 
 def _phase(progress: Progress | None, name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 
 from spr.errors import DataError, ModelError, ResumeError
 from spr.models.loading import load_model_and_processor
+from spr.training.encoding import PairEncoder
 from spr.training.job import train
 from spr.training.log import read_log
 
@@ -191,6 +193,19 @@ def test_a_loss_that_is_not_finite_stops_the_training(models, image_root, tmp_pa
     recipe = make_recipe(models("llava"), objective="sft", learning_rate=1e30, max_steps=6)
     with pytest.raises(ModelError, match="loss of update"):
         train(PAIRS, recipe, image_root, tmp_path)
+
+
+def test_a_photo_that_vanishes_while_training_is_an_error(models, image_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(PairEncoder.__init__, "__defaults__", (1,))  # nothing is kept, so photos are read again
+    photos = tmp_path / "photos"
+    shutil.copytree(image_root, photos)
+
+    def remove(phase, done, total, metrics):
+        if phase == "preflight" and done == total:
+            shutil.rmtree(photos)
+
+    with pytest.raises(DataError, match="a photo changed while training"):
+        train(PAIRS, make_recipe(models("llava")), photos, tmp_path / "out", progress=remove)
 
 
 def test_no_pairs_at_all_is_an_error(models, image_root, tmp_path):
