@@ -52,13 +52,14 @@ def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where re
 @app.command()
 def plan(recipe: RecipeFile, out: Out = None, overrides: Set = None) -> None:
     """What would run: rows, and shards that are done, stale or to do."""
-    from spr.pipeline import plan as plan_run
     from spr.recipe import load_recipe
+
+    checked = load_recipe(recipe, overrides or ())
+    from spr.pipeline import plan as plan_run
     from spr.views import plan_table, show
 
     target = out or _default_out(recipe)
-    rows = plan_run(load_recipe(recipe, overrides or ()), target)
-    show(plan_table(rows, target))
+    show(plan_table(plan_run(checked, target), target))
 
 
 @app.command()
@@ -70,11 +71,13 @@ def run(
     force: Force = False,
 ) -> None:
     """Run a recipe; the same command again goes on where the last one stopped."""
-    from spr.pipeline import run as run_recipe
     from spr.recipe import load_recipe
+
+    checked = load_recipe(recipe, overrides or ())
+    from spr.pipeline import run as run_recipe
     from spr.views import show_results
 
-    show_results(run_recipe(load_recipe(recipe, overrides or ()), out or _default_out(recipe), until, force).path)
+    show_results(run_recipe(checked, out or _default_out(recipe), until, force).path)
 
 
 @app.command()

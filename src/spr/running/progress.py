@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TextIO
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -64,7 +64,8 @@ def _bar(name: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def _lines(name: str, total: int, unit: str, out: TextIO) -> Iterator[Callable[[int], None]]:
-    yield _Lines(name, total, unit, out)
+    now = time.perf_counter()
+    yield _Lines(name, total, unit, out, started=now, last=now)
 
 
 @dataclass
@@ -75,8 +76,8 @@ class _Lines:
     total: int
     unit: str
     out: TextIO
-    started: float = field(default_factory=time.perf_counter)
-    last: float = field(default_factory=time.perf_counter)
+    started: float
+    last: float
 
     def __call__(self, done: int) -> None:
         now = time.perf_counter()

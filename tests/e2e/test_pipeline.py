@@ -1,0 +1,194 @@
+"""The pipeline on drawn photos, imported descriptions and a tiny random LLaVA-OneVision: real stages, seconds of work."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_world import draw_world, recipe_values, write_candidates
+
+from spr.errors import DataError, RecipeError, ResumeError
+from spr.pipeline import evaluate, plan, run
+from spr.recipe import Recipe, check_recipe
+from spr.records import Prediction, RegionQuery
+from spr.running.files import file_digest
+from spr.running.run_dir import RunDir
+from spr.running.shards import ShardStore
+from tiny_random import build_llava_onevision
+
+DATA = ("queries", "candidates", "scores", "pairs")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    draw_world(folder)
+    build_llava_onevision(folder / "model")
+    return folder
+
+
+def recipe(world: Path, **changes: Any) -> Recipe:
+    imported = {"source": "file", "path": str(world / "texts.jsonl")}
+    values = recipe_values(world, world / "model", "llava-onevision", candidates=imported)
+    return check_recipe(values | changes, "test")
+
+
+@pytest.fixture(scope="module")
+def finished(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run, begun with its queries alone, as somebody who describes them elsewhere would."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    run(recipe(world), out, until="queries")
+    queries = ShardStore(out / "queries", out / "dropped" / "queries", RegionQuery).all_rows()
+    write_candidates(world / "texts.jsonl", queries, "llava-onevision")
+    run(recipe(world), out)
+    return out
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def shards(out: Path) -> dict[str, str | None]:
+    return {str(path.relative_to(out)): file_digest(path) for name in DATA for path in sorted((out / name).glob("*.parquet"))}
+
+
+def metrics_of(out: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((out / "metrics.json").read_text())
+    return values
+
+
+def test_every_funnel_balances(finished: Path) -> None:
+    funnel = metrics_of(finished)["funnel"]
+    for name, counts in funnel.items():
+        assert counts["in"] == counts["parents"] + sum(counts["dropped"].values()), name
+    assert funnel["images"]["out"] == funnel["queries"]["in"] == 12
+    assert funnel["queries"]["dropped"] == {"too_few_objects": 1}
+    assert funnel["imported"]["dropped"] == {"unknown_query": 1}
+    assert funnel["candidates"] == {"in": 11, "out": 22, "parents": 11, "dropped": {}}
+    assert funnel["scores"]["parents"] == funnel["pairs"]["in"] == 11
+    assert funnel["train"]["in"] == funnel["pairs"]["out"]
+
+
+def test_metrics_hold_tasks_seconds_and_versions(finished: Path) -> None:
+    metrics = metrics_of(finished)
+    assert list(metrics) == ["tasks", "funnel", "seconds", "versions"]
+    rec = metrics["tasks"]["rec"]
+    assert rec["n"] == 8
+    assert rec["subset_of"] == 12
+    for side in ("base", "tuned"):
+        assert set(rec[side]) == {"acc", "mean_acc", "mean_iou", "parse_rate", "ci95"}
+        assert set(rec[side]["acc"]) == {"0.5", "0.6", "0.7", "0.8", "0.9"}
+    assert set(rec["delta"]) == {"acc", "ci95"}
+    assert metrics["tasks"]["regions"]["n"] == 4
+    assert {*DATA, "train", "eval/rec/base", "eval/rec/tuned"} <= metrics["seconds"].keys()
+    assert {"spatial-preference-rewarding", "torch"} <= metrics["versions"].keys()
+
+
+def test_predictions_of_both_sides_lie_merged_beside_their_metrics(finished: Path) -> None:
+    for side in ("base", "tuned"):
+        folder = finished / "eval" / "rec" / side
+        parts = ShardStore(folder / "parts", folder, Prediction).all_rows()
+        assert len(parts) == 8
+        assert json.loads((folder / "metrics.json").read_text())["n"] == 8
+        assert (folder / "predictions.parquet").is_file()
+
+
+def test_a_finished_run_is_all_done_and_is_left_as_it_is(world: Path, copy: Path) -> None:
+    assert {row.state.name for row in plan(recipe(world), copy) if not row.state.finished} == set()
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("part-*.json")}
+    run(recipe(world), copy)
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("part-*.json")} == before
+
+
+def test_a_changed_recipe_names_keys_and_stale_stages_and_changes_nothing(world: Path, copy: Path) -> None:
+    before = shards(copy)
+    changed = recipe(world, pairs={"min_margin": 0.5})
+    with pytest.raises(ResumeError) as refused:
+        run(changed, copy)
+    message = str(refused.value)
+    assert "another recipe (pairs.min_margin: 0.02 -> 0.5)" in message
+    assert "pairs: 4 shards (pairs.min_margin: 0.02 -> 0.5)" in message
+    assert "train: 1 shards (made from pairs)" in message
+    assert "eval/rec/tuned: 3 shards" in message
+    assert "eval/rec/base" not in message
+    assert "scores:" not in message
+    assert message.endswith("Give --force to make them again, or name another --out")
+    assert shards(copy) == before
+    stale = {row.state.name for row in plan(changed, copy) if row.state.count("stale")}
+    assert stale == {"pairs", "train", "eval/rec/tuned", "eval/regions/tuned"}
+
+
+def test_force_makes_only_what_is_stale_again(world: Path, copy: Path) -> None:
+    before = shards(copy)
+    changed = recipe(world, pairs={"min_margin": 0.5, "unmatched": "keep"})
+    run(changed, copy, until="pairs", force=True)
+    after = shards(copy)
+    assert {name for name in after if after[name] != before[name]} <= {name for name in before if name.startswith("pairs")}
+    assert not (copy / "policy").exists()
+    assert not (copy / "eval" / "rec" / "tuned" / "predictions.parquet").exists()
+    assert (copy / "eval" / "rec" / "base" / "predictions.parquet").is_file()
+    assert RunDir(copy).recipe() == changed
+    assert {row.state.name for row in plan(changed, copy) if row.state.count("stale")} == set()
+
+
+def test_devices_are_no_part_of_what_is_computed(world: Path, copy: Path) -> None:
+    run(recipe(world, resources={"devices": ["cpu", "cpu"]}), copy)
+    assert RunDir(copy).recipe().resources.devices == ("cpu", "cpu")
+
+
+def test_annotations_that_changed_make_their_shards_stale(world: Path, copy: Path, tmp_path: Path) -> None:
+    content = json.loads((world / "instances.json").read_text())
+    content["annotations"][0]["bbox"][2] += 1
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps(content))
+    source = {"annotations": str(changed), "image_root": str(world / "images")}
+    with pytest.raises(ResumeError, match=r"queries: 1 shards \(its input changed\)"):
+        run(recipe(world, source=source), copy)
+
+
+def test_a_run_without_pairs_ends_well(world: Path, finished: Path, tmp_path: Path) -> None:
+    rec = {
+        "max_new_tokens": 2,
+        "rec": {"annotations": str(world / "rec.json"), "image_root": str(world / "images"), "limit": 2},
+    }
+    out = run(recipe(world, pairs={"min_margin": 9.0}, evaluation=rec), tmp_path / "run").path
+    metrics = metrics_of(out)
+    assert metrics["funnel"]["pairs"] == {"in": 11, "out": 0, "parents": 0, "dropped": {"small_margin": 11}}
+    assert set(metrics["tasks"]["rec"]) == {"n", "subset_of", "base"}
+    assert (out / "report" / "index.html").is_file()
+
+
+def test_another_adapter_is_evaluated_into_a_directory_of_its_own(world: Path, finished: Path, tmp_path: Path) -> None:
+    metrics = evaluate(recipe(world), tmp_path / "eval", "rec", finished / "policy" / "adapter")
+    assert metrics == metrics_of(finished)["tasks"]["rec"]
+    with pytest.raises(ResumeError, match=r"belongs to another recipe \(seed: 0 -> 1\); name another --out"):
+        evaluate(recipe(world, seed=1), tmp_path / "eval", "rec")
+
+
+def test_a_task_without_a_section_is_refused(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"no section evaluation\.rec; add one"):
+        evaluate(recipe(world, evaluation={}), tmp_path / "eval", "rec")
+
+
+def test_a_file_of_candidates_that_is_missing_is_told(world: Path, tmp_path: Path) -> None:
+    imported = {"source": "file", "path": str(tmp_path / "none.jsonl")}
+    with pytest.raises(DataError, match=r"none\.jsonl"):
+        run(recipe(world, candidates=imported), tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_the_same_recipe_gives_the_same_bytes_with_one_worker_and_two(world: Path, tmp_path: Path) -> None:
+    sampled = {"k": 2, "prompts": ["plain", "crop_names"], "max_new_tokens": 3, "batch_size": 4}
+    for name, devices in (("one", ["cpu"]), ("two", ["cpu", "cpu"])):
+        chosen = recipe(world, candidates=sampled, resources={"devices": devices})
+        run(chosen, tmp_path / name, until="pairs")
+    assert shards(tmp_path / "one") == shards(tmp_path / "two")
+    assert len(shards(tmp_path / "one")) == 16
+    for path in [*(tmp_path / "one").glob("*/part-00001.json"), *(tmp_path / "one").glob("*/part-00003.parquet")]:
+        path.unlink()
+    run(recipe(world, candidates=sampled), tmp_path / "one", until="pairs")
+    assert shards(tmp_path / "one") == shards(tmp_path / "two")
