@@ -173,6 +173,7 @@ class Train(Part):
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     gradient_checkpointing: bool = True
     save_steps: int = Field(100, ge=1)
+    threads: int = Field(2, ge=1, description="CPU threads; sums of floats depend on them (ours)")
 
     @model_validator(mode="after")
     def _losses_fit(self) -> Train:

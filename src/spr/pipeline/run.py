@@ -124,7 +124,7 @@ def _train_if_any(recipe: Recipe, directory: RunDir) -> None:
 def _train(recipe: Recipe, directory: RunDir, pairs: list[PreferencePair], force: bool) -> TrainReport:
     from spr.training.job import train as train_on
 
-    limit_threads(recipe.resources.threads)
+    limit_threads(recipe.train.threads)
     device = device_names(recipe.resources.devices)[0]
     with JobMeter() as progress:
         trained = train_on(
