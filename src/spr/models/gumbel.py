@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from transformers import LogitsProcessor
 
+_AHEAD = 32
 _BLOCK = 1 << 16
 
 
@@ -35,7 +36,7 @@ class GumbelNoise(LogitsProcessor):
 
     def _draw(self, vocabulary: int) -> torch.Tensor:
         """This step's noise (rows, vocabulary). Drawn some steps ahead, how many depends on the vocabulary alone."""
-        ahead = max(1, _BLOCK // vocabulary)
+        ahead = min(_AHEAD, max(1, _BLOCK // vocabulary))
         if self._noise is None or self._step == ahead:
             uniform = torch.stack([torch.rand(ahead, vocabulary, generator=generator) for generator in self._generators], dim=1)
             self._noise = -torch.log(-torch.log(uniform.clamp_(min=torch.finfo(torch.float32).tiny)))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
@@ -30,6 +31,18 @@ from transformers.utils import is_torchvision_available
 from spr.errors import ModelError
 from spr.models.identity import directory_digest, identity
 from spr.recipe import Model
+
+_LOADING_FAULTS = (
+    OSError,
+    ValueError,
+    ImportError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    AttributeError,
+    SafetensorError,
+    StrictDataclassError,
+)
 
 
 def load_model_and_processor(
@@ -96,6 +109,8 @@ def model_identity(recipe_part: Model, adapter: Path | None = None) -> str:
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     parts = [identity(recipe_part.name, commit), f"{type(images).__name__}({size})#{digest[:8]}"]
     if adapter is not None:
+        if not (adapter / "adapter_config.json").is_file():
+            raise ModelError(f"adapter {adapter} holds no adapter_config.json; name the adapter directory of a trained run")
         parts.append(f"adapter@sha256:{directory_digest(adapter)[:16]}")
     return " ".join(parts)
 
@@ -126,7 +141,7 @@ def _without_video(family: type[ProcessorMixin]) -> type[ProcessorMixin]:
 def _faults(recipe_part: Model) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, ImportError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except _LOADING_FAULTS as error:
         said = " ".join(str(error).split())
         raise ModelError(
             f"model.name {recipe_part.name} cannot be loaded: {said[:300]}; check the directory, or the name and the connection"

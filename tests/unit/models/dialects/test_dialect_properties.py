@@ -1,0 +1,243 @@
+"""What holds for every dialect: round trips within a cell, nothing raises, time grows with length and no faster."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize as reference_resize
+
+from spr.models import dialects
+from spr.models.dialects.qwen2_5_vl import smart_resize
+
+DIALECTS = {
+    "tiny": dialects.get("tiny"),
+    "ferret": dialects.get("ferret"),
+    "llava original": dialects.get("llava-onevision"),
+    "llava padded": dialects.get("llava-onevision", frame="padded"),
+    "qwen limits": dialects.get("qwen2.5-vl", min_pixels=3136, max_pixels=1003520),
+    "qwen size": dialects.get("qwen2.5-vl", processed_size=(336, 448)),
+}
+every_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS.keys())
+
+
+def cells(name, size):
+    """The width and height in pixels of one cell of the family's grid."""
+    width, height = size
+    if name == "tiny":
+        return width / 96, height / 96
+    if name == "ferret":
+        return width / 1000, height / 1000
+    if name == "llava original":
+        return width / 100, height / 100
+    if name == "llava padded":
+        return max(size) / 100, max(size) / 100
+    seen = DIALECTS[name].processed_size(size)
+    return width / seen[0], height / seen[1]
+
+
+@st.composite
+def sizes_and_boxes(draw):
+    size = draw(st.tuples(st.integers(28, 4000), st.integers(28, 4000)))
+    corners = []
+    for side in size:
+        low = draw(st.floats(0, side - 1))
+        corners.append((low, draw(st.floats(low + 0.5, side))))
+    (x0, x1), (y0, y1) = corners
+    return size, (x0, y0, x1, y1)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@settings(max_examples=40)
+@given(drawn=sizes_and_boxes())
+def test_a_written_box_is_read_back_within_one_cell(name, drawn):
+    size, box = drawn
+    dialect = DIALECTS[name]
+    (mention,) = dialect.parse(dialect.ground("a thing", box, size), size)
+    assert mention.status == "ok"
+    assert mention.phrase == "a thing"
+    for i, (written, read) in enumerate(zip(box, mention.box, strict=True)):
+        assert abs(written - read) <= cells(name, size)[i % 2] + 1e-6
+
+
+@every_dialect
+@settings(max_examples=40)
+@given(drawn=sizes_and_boxes())
+def test_reading_and_writing_again_changes_nothing(dialect, drawn):
+    size, box = drawn
+    text = dialect.format(box, size)
+    assert dialect.format(dialect.parse(text, size)[0].box, size) == text
+
+
+@every_dialect
+@settings(max_examples=40)
+@given(drawn=sizes_and_boxes())
+def test_rewriting_a_box_by_itself_is_the_identity(dialect, drawn):
+    size, box = drawn
+    text = f"Look: {dialect.ground('a thing', box, size)} and {dialect.ground('another', box, size)}."
+    mentions = dialect.parse(text, size)
+    assert dialect.rewrite(text, size, {i: mention.box for i, mention in enumerate(mentions)}) == text
+
+
+@every_dialect
+@settings(max_examples=40)
+@given(drawn=sizes_and_boxes(), before=st.text("ab ,.é", max_size=12), after=st.text("ab ,.é", max_size=12))
+def test_only_the_span_asked_for_is_touched(dialect, drawn, before, after):
+    size, box = drawn
+    text = f"{before} thing {dialect.format(box, size)} {after}"
+    (mention,) = dialect.parse(text, size)
+    changed = dialect.rewrite(text, size, {0: (0, 0, size[0], size[1])})
+    assert changed.startswith(text[: mention.span[0]])
+    assert changed.endswith(text[mention.span[1] :])
+    assert dialect.rewrite(text, size, {}) == text
+    assert dialect.rewrite(text, size, {0: None}) == text[: mention.span[0] - 1] + text[mention.span[1] :]
+
+
+FRAGMENTS = [
+    "[",
+    "]",
+    "[[",
+    "]]",
+    "<",
+    ">",
+    "<12>",
+    " ",
+    ", ",
+    ";",
+    "0.5",
+    "12",
+    "999",
+    "-3",
+    "a dog",
+    ".",
+    "\n",
+    "(",
+    ")",
+    "{",
+    "}",
+]
+FRAGMENTS += [
+    '"bbox_2d"',
+    ": ",
+    '"label": "x"',
+    "```json",
+    "[1, 2, 3, 4]",
+    "<1> <2> <3> <4>",
+    "١٢",
+    "é",
+    "\x00",
+    "and ",
+    "9" * 50,
+]
+
+
+@every_dialect
+@settings(max_examples=40)
+@given(pieces=st.lists(st.sampled_from(FRAGMENTS), max_size=40))
+def test_whatever_is_written_can_be_read_rewritten_and_dropped(dialect, pieces):
+    text, size = "".join(pieces), (640, 480)
+    mentions = dialect.parse(text, size)
+    spans = [mention.span for mention in mentions]
+    assert spans == sorted(spans)
+    assert all(0 <= start < end <= len(text) for start, end in spans)
+    assert all(a[1] <= b[0] for a, b in pairwise(spans))
+    for mention in mentions:
+        assert (mention.box is None) == (mention.status == "unreadable") == bool(mention.reason)
+    everything = range(len(mentions))
+    assert len(dialect.words(text, size)) <= len(text)
+    assert len(dialect.drop(text, size, everything)) <= len(text)
+    moved = dialect.rewrite(text, size, dict.fromkeys(everything, (10, 20, 300, 400)))
+    assert len(dialect.parse(moved, size)) == len(mentions)
+
+
+@every_dialect
+@settings(max_examples=40)
+@given(text=st.text(max_size=200))
+def test_any_text_can_be_parsed(dialect, text):
+    dialect.parse(text, (640, 480))
+    dialect.words(text, (640, 480))
+
+
+@pytest.mark.parametrize(
+    ("name", "box", "reason"),
+    [
+        ("ferret", "[300, 20, 30, 400]", "reversed"),
+        ("ferret", "[30, 20, 30, 400]", "empty"),
+        ("ferret", "[1, 2, 3, 1001]", "out_of_range"),
+        ("ferret", "[-1, 2, 3, 4]", "malformed"),
+        ("ferret", "[0.1, 0.2, 0.3, 0.4]", "malformed"),
+        ("ferret", "[١, ٢, ٣, ٤]", "malformed"),
+        ("ferret", "[1 2 3 4]", "malformed"),
+        ("ferret", "[1, 2, 3]", "wrong_count"),
+        ("ferret", "[1, 2, 3, " + "9" * 5000 + "]", "malformed"),
+        ("ferret", "[1, 2, 3, 4", "unclosed"),
+        ("llava-onevision", "[0.1, 0.2, 0.3, 1.01]", "out_of_range"),
+        ("llava-onevision", "[0.5, 0.2, 0.3, 0.4]", "reversed"),
+        ("llava-onevision", "[12, 20, 30, 40]", "out_of_range"),
+        ("tiny", "<30> <2> <3> <4>", "reversed"),
+        ("tiny", "<3> <2> <3> <4>", "empty"),
+        ("tiny", "<1> <2> <3> <97>", "out_of_range"),
+        ("tiny", "<1> <2> <3> <٤>", "malformed"),
+        ("qwen2.5-vl", '{"bbox_2d": [1, 2, 3, 99999], "label": "x"}', "out_of_range"),
+    ],
+)
+def test_what_cannot_be_read_says_why(name, box, reason):
+    (mention,) = dialects.get(name).parse(f"a dog {box}", (640, 480))
+    assert (mention.status, mention.box, mention.reason) == ("unreadable", None, reason)
+
+
+@every_dialect
+@pytest.mark.parametrize("box", [(0, 0, 0, 5), (5, 5, 1, 9), (0, 0, float("nan"), 5), (0, 0, float("inf"), 5)])
+def test_what_is_no_box_cannot_be_written(dialect, box):
+    with pytest.raises(ValueError, match="no box"):
+        dialect.format(box, (640, 480))
+
+
+HARD = [
+    "[",
+    "[1, ",
+    "[1, 2, 3, 4], ",
+    "<1> ",
+    "<1> <2> <3> <4> , ",
+    '{"bbox_2d": [1, 2, 3, 4], "label": "',
+    '{"bbox_2d": ',
+    "[1, 2, 3, 4;",
+]
+
+
+def seconds(dialect, text):
+    start = time.process_time()
+    mentions = dialect.parse(text, (640, 480))
+    dialect.words(text, (640, 480))
+    dialect.drop(text, (640, 480), range(len(mentions)))
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("name", ["tiny", "ferret", "qwen size"])
+@pytest.mark.parametrize("piece", HARD)
+def test_time_is_linear_in_the_length(name, piece):
+    dialect = DIALECTS[name]
+    short, long = piece * (4_000 // len(piece)), piece * (64_000 // len(piece))
+    least = min(seconds(dialect, short) for _ in range(2))
+    assert seconds(dialect, long) < 16 * 4 * least + 0.5  # were it quadratic, the factor would be 256
+
+
+@every_dialect
+def test_ten_thousand_boxes(dialect):
+    text = ", ".join(dialect.ground("a thing", (10, 20, 300, 400), (640, 480)) for _ in range(10_000))
+    mentions = dialect.parse(text, (640, 480))
+    assert len(mentions) == 10_000
+    assert all(mention.status == "ok" for mention in mentions)
+
+
+@settings(max_examples=40)
+@given(
+    size=st.tuples(st.integers(28, 5000), st.integers(28, 5000)),
+    limits=st.sampled_from([(3136, 12845056), (3136, 1003520), (200704, 401408)]),
+)
+def test_smart_resize_agrees_with_the_processor(size, limits):
+    height, width = reference_resize(size[1], size[0], 28, *limits)
+    assert smart_resize(size, *limits) == (width, height)
