@@ -25,9 +25,11 @@ _QUICK_CHANGES: dict[str, dict[str, Any]] = {
 def run(out: Path, quick: bool = False) -> None:
     """Run or resume the demo in `out` and show its tables. Raises SprError."""
     from spr.pipeline import run as run_recipe
+    from spr.running.run_dir import RunDir
     from spr.views import show_results
 
     recipe = demo_recipe(out / "world", quick)
+    RunDir(out).prepare()
     draw_worlds(out / "world", _QUICK if quick else _FULL)
     show_results(run_recipe(recipe, out).path)
 

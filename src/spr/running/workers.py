@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from spr.running.stage import Stage
 
 SECONDS_BETWEEN_TICKS = 0.5
 _SECONDS_TO_STOP = 5.0
+_PRELOADED = ("torch", "transformers.modeling_utils", "transformers.processing_utils", "transformers.generation.utils")
 
 Task = tuple[int, Sequence[Any]]
 """A shard's number and its input rows."""
@@ -70,7 +72,7 @@ class _Worker:
     def __init__(self, stage: Stage[Any, Any], device: str, threads: int) -> None:
         self.device, self.stage = device, stage.name
         self.task: int | None = None
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         self.connection, self._theirs = context.Pipe()
         self._process: BaseProcess = context.Process(
             target=_serve, args=(self._theirs, stage, device, threads), daemon=True, name=f"spr {stage.name} {device}"
@@ -108,15 +110,16 @@ class _Worker:
         return cast("int | ShardResult", message)
 
     def stop(self) -> None:
-        """End the process, kindly and then not."""
+        """End the process: an idle one by hanging up, so that it leaves in order, any other by force."""
         if self._process.pid is None:
             return
-        self._process.terminate()
+        self.connection.close()
+        if self.task is not None:
+            self._process.terminate()
         self._process.join(_SECONDS_TO_STOP)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-        self.connection.close()
 
     def _death(self) -> WorkerDied:
         self._process.join(_SECONDS_TO_STOP)
@@ -127,6 +130,16 @@ class _Worker:
             "the machine ran out of memory: lower the stage's batch_size or the number of resources.devices. Finished shards "
             "are kept, the same command goes on from them"
         )
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    """How workers are started: forked from a clean server process that has imported the heavy libraries once, where the
+    system can; it holds no threads and no CUDA. Elsewhere each is spawned and imports them itself."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_PRELOADED))
+    return context
 
 
 def _serve(connection: Connection, stage: Stage[Any, Any], device: str, threads: int) -> None:
