@@ -181,6 +181,7 @@ def test_a_file_of_candidates_that_is_missing_is_told(world: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_same_recipe_gives_the_same_bytes_with_one_worker_and_two(world: Path, tmp_path: Path) -> None:
     sampled = {"k": 2, "prompts": ["plain", "crop_names"], "max_new_tokens": 3, "batch_size": 4}
     for name, devices in (("one", ["cpu"]), ("two", ["cpu", "cpu"])):

@@ -166,8 +166,8 @@ def test_ctrl_c_stops_the_workers_and_keeps_what_is_finished(tmp_path: Path, exp
         wait_for(lambda: len(store(tmp_path).indices()) >= 1, process)
         children = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(timeout=20)
-        assert not psutil.wait_procs(children, timeout=5)[1]
+        process.wait(timeout=60)
+        assert not psutil.wait_procs(children, timeout=30)[1]
         assert process.stderr is not None
         errors = process.stderr.read()
     assert errors.count("KeyboardInterrupt") == 1
@@ -191,7 +191,7 @@ def toy_process(folder: Path, workers: int, slowness: float = 0.05) -> subproces
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 60) -> None:
+def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.stderr and process.stderr.read()
