@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from spr.errors import RecipeError
+from spr.recipe_yaml import read_values
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PromptVariant = Literal["plain", "names", "crop", "crop_names", "paraphrase"]
@@ -233,31 +233,9 @@ class Recipe(Part):
     resources: Resources = Resources()
 
 
-class _Yaml(yaml.SafeLoader):
-    """Safe YAML that refuses a key written twice; PyYAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.YAMLError(f"the key {key.value!r} is there twice, again in line {key.start_mark.line + 1}")
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a YAML recipe, lay `a.b=c` overrides over it (values in YAML) and check it. Raises RecipeError."""
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _Yaml)
-    except OSError as error:
-        raise RecipeError(f"{path}: {error.strerror}; name an existing recipe, or make one with `spr init`") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of sections; this file holds {type(data).__name__}")
-    for override in overrides:
-        _override(data, override)
-    return check_recipe(data, str(path))
+    return check_recipe(read_values(path, overrides), str(path))
 
 
 def check_recipe(data: dict[str, Any], where: str) -> Recipe:
@@ -288,21 +266,3 @@ def _short(value: Any) -> str:
         return f"{value:g}"
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _override(data: dict[str, Any], override: str) -> None:
-    key, sign, value = override.partition("=")
-    if not sign or not all(key.split(".")):
-        raise RecipeError(f"--set {override}: write it as key.subkey=value")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise RecipeError(f"--set {override}: the value is not valid YAML") from None
-    *sections, last = key.split(".")
-    for section in sections:
-        if data.get(section) is None:
-            data[section] = {}
-        data = data[section]
-        if not isinstance(data, dict):
-            raise RecipeError(f"--set {override}: {section} is a value, not a section")
-    data[last] = parsed

@@ -30,6 +30,7 @@ from transformers.utils import is_torchvision_available
 
 from spr.errors import ModelError
 from spr.models.identity import directory_digest, identity
+from spr.models.quiet import quiet_from_disk
 from spr.recipe import Model
 
 _LOADING_FAULTS = (
@@ -60,7 +61,7 @@ def load_model_and_processor(
             f"model.name {recipe_part.name} is a {config.model_type} model; name one that reads images and writes text"
         )
     processor = load_processor(recipe_part)
-    with _faults(recipe_part):
+    with _faults(recipe_part), quiet_from_disk(recipe_part.name):
         model, loading = AutoModelForImageTextToText.from_pretrained(
             recipe_part.name,
             dtype=getattr(torch, dtype or recipe_part.dtype),
@@ -86,7 +87,7 @@ def load_processor(recipe_part: Model) -> ProcessorMixin:
     family = PROCESSOR_MAPPING.get(type(_config(recipe_part)), None)
     if family is not None and "video_processor" in family.get_attributes() and not is_torchvision_available():
         kind = _without_video(family)
-    with _faults(recipe_part):
+    with _faults(recipe_part), quiet_from_disk(recipe_part.name):
         processor = kind.from_pretrained(recipe_part.name, **_source(recipe_part), **recipe_part.processor)
     if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
         raise ModelError(f"model.name {recipe_part.name} has no processor of images and text; add its processor's files")

@@ -21,6 +21,7 @@ from spr.models.base import Generation, Request, Sampling
 from spr.models.gumbel import GumbelNoise
 from spr.models.loading import load_model_and_processor, load_processor, model_identity
 from spr.models.prompts import Asked, Prompts
+from spr.models.quiet import quiet
 from spr.recipe import Model
 
 __all__ = ["TransformersModel", "load_model_and_processor", "load_processor", "model_identity"]
@@ -130,6 +131,7 @@ def _with_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(model, adapter).eval().get_base_model()
+        with quiet():
+            return PeftModel.from_pretrained(model, adapter).eval().get_base_model()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"adapter {adapter} does not fit the model: {' '.join(str(error).split())[:300]}") from error

@@ -22,6 +22,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenize
 from spr.boxes import Box, FloatArray
 from spr.errors import ModelError
 from spr.images import crop
+from spr.models.quiet import quiet_from_disk
 from spr.recipe import Semantic
 from spr.rewards.region_features import clip_region_features, region_masks, siglip_region_features
 from spr.rewards.text_chunks import pack
@@ -195,9 +196,10 @@ def _load(recipe: Semantic) -> tuple[Any, Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(recipe.model, **options)
         processor = AutoImageProcessor.from_pretrained(recipe.model, **options)
         dtype = getattr(torch, recipe.dtype)
-        model, loading = AutoModel.from_pretrained(
-            recipe.model, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **options
-        )
+        with quiet_from_disk(recipe.model):
+            model, loading = AutoModel.from_pretrained(
+                recipe.model, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **options
+            )
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(f"score.semantic.model {recipe.model} cannot be loaded: {first}") from None

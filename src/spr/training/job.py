@@ -30,6 +30,7 @@ from spr._version import __version__
 from spr.errors import DataError, ResumeError
 from spr.images import ImageFault
 from spr.models.loading import load_model_and_processor
+from spr.models.quiet import quiet
 from spr.recipe import Recipe
 from spr.records import PreferencePair
 from spr.running.files import DiskError
@@ -43,7 +44,6 @@ from spr.training.log import Progress, UpdateLog, cut_log, quarters, read_log
 from spr.training.lora import lora_config
 from spr.training.manifest import TrainReport
 from spr.training.preflight import Preflight, preflight
-from spr.training.quiet import quiet
 from spr.training.trainers import PolicyDPOTrainer, PolicySFTTrainer
 
 

@@ -14,8 +14,8 @@ from transformers import AutoConfig
 
 from spr.errors import ModelError, RecipeError
 from spr.models.loading import load_model_and_processor
+from spr.models.quiet import quiet
 from spr.recipe import Model
-from spr.training.quiet import quiet
 
 
 def merge(model: Model, adapter: Path, out: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
 from transformers.utils import logging as transformers_logging
 
@@ -28,3 +29,8 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
         if bars:
             transformers_logging.enable_progress_bar()
+
+
+def quiet_from_disk(name: str) -> AbstractContextManager[None]:
+    """`quiet` while a checkpoint is read from a directory; a download from the hub keeps its progress bars."""
+    return quiet() if Path(name).expanduser().is_dir() else nullcontext()
