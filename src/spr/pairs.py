@@ -62,6 +62,8 @@ class PairStage:
     chosen_cut_off: the best candidate stopped at its token limit;
     equal_texts: best and worst read the same, before or after refinement;
     small_margin: the best is less than `min_margin` above the worst;
+    no_box_matched: no box of the best meets an annotation, so the pair would prefer words alone, and no boxes at all once
+    the strays are stripped (ours);
     refined_worse: refined, the best is less than `min_margin` above the worst (a moved box can lose a little to the grid
     it is written on, so the refined text may score below its own original; against the rejected it must hold);
     an image's own reason: the refined words must be scored again, and the image cannot be read.
@@ -70,7 +72,7 @@ class PairStage:
     """
 
     name = "pairs"
-    version = 1
+    version = 2
     output = PreferencePair
 
     def __init__(self, recipe: Pairs, dialect: Dialect, scorer: Rescorer) -> None:
@@ -132,6 +134,8 @@ class PairStage:
         gt = [item.box for item in row.query.objects]
         options = self._recipe
         refined = refine(chosen.text, self._dialect, row.query.size, gt, options.min_iou, options.unmatched)
+        if refined.refined == 0:
+            return "no_box_matched"
         if refined.text == rejected.text:
             return "equal_texts"
         return _Draft(row.query, chosen, rejected, refined)

@@ -38,10 +38,10 @@ def candidate(k: int, text: str, finish_reason: str = "stop") -> Candidate:
     return Candidate("7-0", k, "plain", k, text, finish_reason, 3, 5, "policy@1")
 
 
-def scored(dialect: Dialect, *texts: str, **options: str) -> QueryScores:
-    row = QueryCandidates(QUERY, tuple(candidate(k, text, **options) for k, text in enumerate(texts)))
+def scored(dialect: Dialect, *texts: str, query: RegionQuery = QUERY, **options: str) -> QueryScores:
+    row = QueryCandidates(query, tuple(candidate(k, text, **options) for k, text in enumerate(texts)))
     rows = list(ScoreStage(SCORE, dialect, Path()).process([row]))
-    return QueryScores(QUERY, tuple(item for item in rows if isinstance(item, ScoredCandidate)))
+    return QueryScores(query, tuple(item for item in rows if isinstance(item, ScoredCandidate)))
 
 
 def outcome(dialect: Dialect, row: QueryScores, **recipe: Any) -> PreferencePair | str:
@@ -103,15 +103,25 @@ def test_unrefined_needs_one_candidate_only(bracket: Dialect) -> None:
         (["A dog [0, 0, 10, 8].", "One dog [0, 0, 10, 8]."], {}, "small_margin"),
         (["A dog [0, 0, 10, 8].", "A dog [0, 0, 10, 6]."], {"min_margin": 0.3}, "small_margin"),
         (["A dog [0, 0, 10, 8].", "A dog [0, 0, 10, 8]."], {}, "equal_texts"),
-        (["A dog [50, 50, 60, 60].", "A dog."], {"min_margin": 0}, "equal_texts"),
+        (["A dog [50, 50, 60, 60].", "A dog."], {"min_margin": 0}, "no_box_matched"),
         (["A dog [0, 0, 10, 10]."], {"rejected": "unrefined"}, "equal_texts"),
         (["A dog [0, 0, 10, 8]."], {"rejected": "unrefined", "min_margin": 0.3}, "small_margin"),
-        (["A dog [0, 0, 10, 8].", "A dog [0, 0, 10, 6]."], {"min_iou": 0.9}, "refined_worse"),
+        (["A dog [0, 0, 10, 8].", "A dog [0, 0, 10, 6]."], {"min_iou": 0.9}, "no_box_matched"),
         (["A dog [0, 0, 10, 8].", "A cat [0, 0, 10, 6]."], {"same_mentions": True}, "no_same_mentions"),
     ],
 )
 def test_why_there_is_no_pair(bracket: Dialect, texts: list[str], recipe: dict[str, Any], reason: str) -> None:
     assert outcome(bracket, scored(bracket, *texts), **recipe) == reason
+
+
+def test_a_refinement_that_strips_what_the_score_paid_for_makes_no_pair(bracket: Dialect) -> None:
+    """Two objects. The best text earns (0.7 + 0.55) / 2 and keeps 1 / 2 when its second box is stripped; the worst has 0.6."""
+    cat = SceneObject("2", "cat", (20.0, 0.0, 40.0, 20.0))
+    query = dataclasses.replace(QUERY, objects=(DOG, cat))
+    row = scored(
+        bracket, "A dog [0, 0, 10, 7], a cat [20, 0, 40, 11].", "A dog [0, 0, 10, 6], a cat [20, 0, 40, 12].", query=query
+    )
+    assert outcome(bracket, row, min_iou=0.6) == "refined_worse"
 
 
 def test_a_chosen_text_that_was_cut_off_makes_no_pair(bracket: Dialect) -> None:
