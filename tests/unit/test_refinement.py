@@ -89,11 +89,10 @@ def dialect_of(name: str) -> Dialect:
 sides = st.tuples(st.integers(0, 400), st.integers(0, 300), st.integers(60, 200), st.integers(60, 150))
 objects = sides.map(lambda side: (float(side[0]), float(side[1]), float(side[0] + side[2]), float(side[1] + side[3])))
 phrases = st.sampled_from(["A dog", "two cats", "The red car on the left"])
-JSON_WORDS = {"qwen2.5-vl": pytest.mark.xfail(strict=True, reason="words of an object that lost its box hold its json mark-up")}
 Boxes = list[tuple[float, float, float, float]]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=JSON_WORDS.get(name, ())) for name in ("bracket", *FAMILIES)])
+@pytest.mark.parametrize("name", ["bracket", *FAMILIES])
 @given(st.lists(st.tuples(phrases, objects), max_size=5), st.lists(objects, max_size=4))
 def test_moved_boxes_are_ground_truth_and_words_survive(
     name: str, predicted: list[tuple[str, tuple[float, float, float, float]]], gt: Boxes

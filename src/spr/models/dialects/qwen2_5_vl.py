@@ -27,6 +27,8 @@ MAX_PIXELS = 16384 * 28 * 28
 _NAME = '"bbox_2d"'
 _KEY = re.compile(r'"bbox_2d"\s*:\s*\Z')
 _LABEL = re.compile(r'"label"\s*:\s*("(?:[^"\\]|\\.)*")')
+_LABEL_ALONE = re.compile(r'\{\s*"label"\s*:\s*("(?:[^"\\]|\\.)*")\s*\}')
+"""A json object that has lost its box."""
 _COMMA_AFTER = re.compile(r"\s*,\s*")
 _COMMA_BEFORE = re.compile(r",\s*\Z")
 _FENCE = re.compile(r"```(?:json)?")
@@ -80,18 +82,22 @@ class Qwen25VL(BracketDialect):
         """The labels, joined by commas, and what was said outside the json."""
         pieces: list[str] = []
         cursor, labelled = 0, False
-        for mark in self.marks(text):
-            if text[mark.item[0]] != "{":
-                continue
-            if said := self._said(text[cursor : mark.item[0]], size):
+        for (start, end), label in self._objects(text):
+            if said := self._said(text[cursor:start], size):
                 pieces.append(f"{said} " if not pieces else f" {said} ")
                 labelled = False
-            if mark.phrase:
-                pieces.append(f", {mark.phrase}" if labelled else mark.phrase)
+            if label:
+                pieces.append(f", {label}" if labelled else label)
                 labelled = True
-            cursor = max(cursor, mark.item[1])
+            cursor = max(cursor, end)
         rest = super().words(text, size) if not cursor else self._said(text[cursor:], size)
         return "".join([*pieces, " " if pieces and rest else "", rest])
+
+    def _objects(self, text: str) -> list[tuple[Span, str | None]]:
+        """The json objects in reading order, with their labels: those with a box, and those that have lost it."""
+        boxed = [(mark.item, mark.phrase) for mark in self.marks(text) if text[mark.item[0]] == "{"]
+        bare = [(found.span(), _label(text, found.span())) for found in _LABEL_ALONE.finditer(text)]
+        return sorted({*boxed, *bare}, key=lambda found: found[0])
 
     def _said(self, text: str, size: Size) -> str:
         """Text between json objects, without list brackets, commas and fences."""
