@@ -30,7 +30,6 @@ from spr.tiny.splits import TRAINING
 
 _NAME_WEIGHT = 3.0
 """Of colour and shape against each coordinate: what a thing is has to be learned before where it ends."""
-_NORM = 7.0
 _HEADS = (len(COLORS), len(SHAPES), BINS, BINS, BINS, BINS)
 
 
@@ -43,7 +42,7 @@ class Plan:
     batch_a: int = 32
     rate_a: float = 1.5e-3
     steps_b: int = 4000
-    stop_at: int = 1300
+    stop_at: int = 1800
     batch_b: int = 16
     rate_b: float = 1e-3
     vision_rate_b: float = 4e-4
@@ -116,22 +115,6 @@ def _coordinate_loss(logits: torch.Tensor, labels: torch.Tensor, first_bin: int,
     return -(wanted * log_probs).sum()
 
 
-@torch.no_grad()
-def balance(model: LlavaForConditionalGeneration, head: PatchHead, batch: Batch) -> None:
-    """Give projected patches and word embeddings the same mean norm, `_NORM`; what `head` says stays as it is.
-
-    After stage A patches are some 300 times as long as freshly initialised words. A word of a question then drowns in what
-    its first attention brings, and finding an object by its name is not learned in thousands of steps.
-    """
-    last = model.model.multi_modal_projector.linear_2
-    scale = _NORM / project(model, batch.pixels).norm(dim=-1).mean()
-    last.weight.mul_(scale)
-    last.bias.mul_(scale)
-    head.linear.weight.div_(scale)
-    words = model.get_input_embeddings().weight
-    words.mul_(_NORM / words.norm(dim=-1).mean())
-
-
 def train_vision(
     model: LlavaForConditionalGeneration, head: PatchHead, processor: LlavaProcessor, plan: Plan, run: Run
 ) -> None:
@@ -162,8 +145,6 @@ def train_answers(
     schedule = Schedule(plan.steps_b, (plan.vision_rate_b, plan.rate_b))
     data = LessonBatches(processor, TRAINING.start + plan.steps_a * plan.batch_a, plan.batch_b, plan.mix)
     first_bin = processor.tokenizer.convert_tokens_to_ids("<0>")
-    if not run.has("B"):
-        balance(model, head, data[0].to(run.device))
     for step, batch in run.steps("B", model, head, make_optimizer(groups), schedule, data, plan.stop_at):
         share = step / plan.steps_b
         softness = plan.softness * max(0.0, 1 - share / plan.exact_from)
@@ -181,10 +162,6 @@ class Run:
         out.mkdir(parents=True, exist_ok=True)
         self.seconds = 0.0
         self._loss = torch.zeros((), device=device)
-
-    def has(self, stage: str) -> bool:
-        """Whether a stage has a checkpoint already."""
-        return (self.out / f"{stage}.pt").exists()
 
     def descend(self, loss: torch.Tensor) -> None:
         """Back-propagate the loss of the current step."""
