@@ -49,6 +49,7 @@ class _Yaml(yaml.SafeLoader):
     """Safe YAML that refuses a key written twice; PyYAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node. Raises YAMLError for a key that stands there twice."""
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:

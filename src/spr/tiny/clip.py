@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, PreTrainedTokenizerFast
+from transformers import CLIPConfig, CLIPModel, CLIPProcessor, PreTrainedTokenizerFast
 
-from spr.tiny.mllm import TOKEN_PATTERN, split_words
+from spr.tiny.mllm import TOKEN_PATTERN, split_words, squash_processor
 from spr.tiny.scenes import SIDE
 from spr.tiny.vocabulary import word_list
 
@@ -34,14 +34,7 @@ def build_processor() -> CLIPProcessor:
         model_max_length=CONTEXT,
         clean_up_tokenization_spaces=False,
     )
-    image_processor = CLIPImageProcessorPil(
-        size={"height": SIDE, "width": SIDE},
-        do_center_crop=False,
-        crop_size={"height": SIDE, "width": SIDE},
-        image_mean=[0.5, 0.5, 0.5],
-        image_std=[0.25, 0.25, 0.25],
-    )
-    return CLIPProcessor(image_processor=image_processor, tokenizer=fast)
+    return CLIPProcessor(image_processor=squash_processor(), tokenizer=fast)
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> CLIPModel:

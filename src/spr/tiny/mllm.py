@@ -67,17 +67,21 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def build_processor() -> LlavaProcessor:
-    """Tokenizer, chat template, and an image processor that squashes every image to 96 x 96."""
-    image_processor = CLIPImageProcessorPil(
+def squash_processor() -> CLIPImageProcessorPil:
+    """Squashes every image to 96 x 96, without a crop, and scales its values to -2..2."""
+    return CLIPImageProcessorPil(
         size={"height": SIDE, "width": SIDE},
         do_center_crop=False,
         crop_size={"height": SIDE, "width": SIDE},
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.25, 0.25, 0.25],
     )
+
+
+def build_processor() -> LlavaProcessor:
+    """Tokenizer, chat template, and an image processor that squashes every image to 96 x 96."""
     return LlavaProcessor(
-        image_processor=image_processor,
+        image_processor=squash_processor(),
         tokenizer=build_tokenizer(),
         patch_size=PATCH,
         vision_feature_select_strategy="default",

@@ -157,8 +157,10 @@ def test_whatever_is_written_can_be_read_rewritten_and_dropped(dialect, pieces):
 @settings(max_examples=40)
 @given(text=st.text(max_size=200))
 def test_any_text_can_be_parsed(dialect, text):
-    dialect.parse(text, (640, 480))
-    dialect.words(text, (640, 480))
+    for mention in dialect.parse(text, (640, 480)):
+        assert 0 <= mention.span[0] < mention.span[1] <= len(text)
+        assert (mention.box is None) == (mention.status == "unreadable")
+    assert len(dialect.words(text, (640, 480))) <= len(text)
 
 
 @pytest.mark.parametrize(
