@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from spr.errors import ResumeError
+from spr.errors import DataError, ResumeError
 from spr.evaluation.metrics import rec_metrics, region_metrics
 from spr.pipeline.assembly import BASE, TUNED, Say, evaluation_task
 from spr.pipeline.metrics import write_metrics
@@ -41,7 +41,10 @@ def evaluate(recipe: Recipe, out: Path, task: str, adapter: Path | None = None) 
 
 
 def evaluate_task(recipe: Recipe, run: RunDir, engine: LocalEngine, name: str, adapter: Path | None) -> dict[str, Any]:
-    """Make, merge and count one task's predictions, in a directory whose lock is held."""
+    """Make, merge and count one task's predictions, in a directory whose lock is held.
+
+    Raises DataError when every item was dropped: there is no accuracy of nothing.
+    """
     task = evaluation_task(recipe, run, name, adapter, say)
     _tell_stale(task.steps, say)
     for step in task.steps:
@@ -52,6 +55,8 @@ def evaluate_task(recipe: Recipe, run: RunDir, engine: LocalEngine, name: str, a
         if answered is not None:
             found[side] = answered.store.all_rows()
             write_atomic(run.evaluation(name, side) / "predictions.parquet", parquet_bytes(found[side], Prediction))
+    if not found[BASE]:
+        raise DataError(f"evaluation.{name}: every item was dropped; {run.path / 'eval' / name} holds the reasons")
     metrics = _METRICS[name](found[BASE], found.get(TUNED), recipe.evaluation.bootstrap, recipe.seed, task.subset_of)
     for side in found:
         write_json(run.evaluation(name, side) / "metrics.json", {"n": metrics["n"], **metrics[side]})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,17 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Put plain values at `path` as indented json, keys in their order. Raises DiskError."""
-    write_atomic(path, (json.dumps(values, indent=2, ensure_ascii=False, allow_nan=True) + "\n").encode())
+    """Put plain values at `path` as indented json, keys in their order; NaN and infinity become null. Raises DiskError."""
+    text = json.dumps(_finite(values), indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, (text + "\n").encode())
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def read_json(path: Path) -> Any | None:

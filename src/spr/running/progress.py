@@ -10,13 +10,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Protocol, TextIO
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
+class Tick(Protocol):
+    """Told how many more units are done, and in `note` what else is worth seeing now."""
+
+    def __call__(self, more: int, note: str = "") -> None:
+        """Count and show."""
+
+
 @contextmanager
-def meter(name: str, total: int, unit: str = "rows", stream: TextIO | None = None) -> Iterator[Callable[[int], None]]:
+def meter(name: str, total: int, unit: str = "rows", stream: TextIO | None = None) -> Iterator[Tick]:
     """Follow `total` units of work; the value is told how many more are done. Ends with one line: count, time, rate."""
     out = stream or sys.stderr
     started = time.perf_counter()
@@ -24,10 +31,10 @@ def meter(name: str, total: int, unit: str = "rows", stream: TextIO | None = Non
     done = 0
     with shown as show:
 
-        def tick(more: int) -> None:
+        def tick(more: int, note: str = "") -> None:
             nonlocal done
             done += more
-            show(done)
+            show(done, note)
 
         yield tick
     seconds = time.perf_counter() - started
@@ -40,7 +47,7 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def _bar(name: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def _bar(name: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
     from rich import progress
     from rich.console import Console
 
@@ -55,15 +62,15 @@ def _bar(name: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(name, total=total, rate="")
 
-        def show(done: int) -> None:
+        def show(done: int, note: str) -> None:
             rate = _rate(done, time.perf_counter() - started)
-            bar.update(task, completed=done, rate=f"{rate} {unit}/s")
+            bar.update(task, completed=done, rate=" ".join(filter(None, (f"{rate} {unit}/s", note))))
 
         yield show
 
 
 @contextmanager
-def _lines(name: str, total: int, unit: str, out: TextIO) -> Iterator[Callable[[int], None]]:
+def _lines(name: str, total: int, unit: str, out: TextIO) -> Iterator[Callable[[int, str], None]]:
     now = time.perf_counter()
     yield _Lines(name, total, unit, out, started=now, last=now)
 
@@ -79,22 +86,23 @@ class _Lines:
     started: float
     last: float
 
-    def __call__(self, done: int) -> None:
+    def __call__(self, done: int, note: str) -> None:
         now = time.perf_counter()
         if now - self.last < SECONDS_BETWEEN_LINES or done >= self.total:
             return
         self.last = now
         left = (self.total - done) * (now - self.started) / max(done, 1)
         rate = _rate(done, now - self.started)
-        print(
-            f"{self.name}: {done}/{self.total} {self.unit}, {rate} {self.unit}/s, about {left:.0f} s left",
-            file=self.out,
-            flush=True,
-        )
+        line = f"{self.name}: {done}/{self.total} {self.unit}, {rate} {self.unit}/s, about {left:.0f} s left"
+        print(", ".join(filter(None, (line, note))), file=self.out, flush=True)
 
 
 def _rate(done: int, seconds: float) -> str:
     return f"{done / max(seconds, 1e-9):.3g}" if done < 1000 * seconds else f"{done / max(seconds, 1e-9):,.0f}"
+
+
+_WATCHED = {"loss": "loss", "rewards/margins": "margin", "rewards/chosen": "chosen"}
+"""Of an update's metrics: a chosen reward that falls is the first sign that the policy unlearns what it should prefer."""
 
 
 class JobMeter:
@@ -104,7 +112,7 @@ class JobMeter:
         self._open = ExitStack()
         self._phase = ""
         self._done = 0
-        self._tick: Callable[[int], None] | None = None
+        self._tick: Tick | None = None
 
     def __enter__(self) -> JobMeter:
         return self
@@ -112,11 +120,11 @@ class JobMeter:
     def __exit__(self, *error: object) -> None:
         self._open.close()
 
-    def __call__(self, phase: str, done: int, total: int, _metrics: Mapping[str, float]) -> None:
-        """Show `done` of `total`; a new phase closes the one before."""
+    def __call__(self, phase: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        """Show `done` of `total` and the metrics worth watching; a new phase closes the one before."""
         if self._tick is None or phase != self._phase:
             self._open.close()
             self._phase, self._done = phase, 0
             self._tick = self._open.enter_context(meter(phase, total, "updates" if phase == "train" else "pairs"))
-        self._tick(done - self._done)
+        self._tick(done - self._done, ", ".join(f"{_WATCHED[k]} {metrics[k]:.3g}" for k in _WATCHED if k in metrics))
         self._done = done

@@ -1,9 +1,10 @@
 """How the bundled tiny MLLM was made: `python -m spr.tiny.train_mllm --out DIR`.
 
 Stage A teaches the vision tower to say, patch by patch, which object lies there and where its box is, through a head
-that is thrown away. Stage B teaches the whole model to answer (see `lessons`). Coordinate targets are softened to
-neighbouring bins at first, and become exact. Both stages checkpoint and resume by themselves; batches depend on their number
-alone. `--stop-at` ends stage B before its schedule does: that, and the model's size, is what leaves it imprecise.
+that is thrown away. Stages B and C teach the whole model to answer (see `lessons`): B mostly to describe regions, from which
+it learns to read boxes and names off places, C mostly to find things by name. Coordinate targets are softened to
+neighbouring bins at first, and become exact. Every stage checkpoints and resumes by itself; batches depend on their number
+alone. A course may stop before its schedule ends: that, and the model's size, is what leaves the model imprecise.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,26 @@ _HEADS = (len(COLORS), len(SHAPES), BINS, BINS, BINS, BINS)
 
 
 @dataclass(frozen=True)
+class Course:
+    """Answer lessons of one mix: the schedule is `steps` long, the course ends at `stop`.
+
+    `softness`, in bins, of the coordinate targets; exact from the share `exact_from` of the schedule on, or never.
+    """
+
+    mix: Mix
+    steps: int
+    stop: int
+    softness: float
+    exact_from: float | None
+    rate: float = 1e-3
+    vision_rate: float = 4e-4
+
+    def softness_at(self, step: int) -> float:
+        """Bins."""
+        return _softness(self.softness, self.exact_from, step / self.steps)
+
+
+@dataclass(frozen=True)
 class Plan:
     """The numbers of one training."""
 
@@ -41,15 +62,16 @@ class Plan:
     steps_a: int = 3000
     batch_a: int = 32
     rate_a: float = 1.5e-3
-    steps_b: int = 4000
-    stop_at: int = 1800
-    batch_b: int = 16
-    rate_b: float = 1e-3
-    vision_rate_b: float = 4e-4
-    softness: float = 1.2
-    exact_from: float = 0.7
+    batch: int = 16
+    softness_a: float = 1.2
+    exact_from_a: float = 0.7
+    describing: Course = Course(Mix(6, 2, 1), steps=4000, stop=1900, softness=1.2, exact_from=0.7)
+    finding: Course = Course(Mix(10, 2, 2), steps=2000, stop=700, softness=2.5, exact_from=None)
     patch_weights: tuple[float, float] = (0.15, 0.03)
-    mix: Mix = field(default_factory=Mix)
+
+
+def _softness(start: float, exact_from: float | None, share: float) -> float:
+    return start if exact_from is None else start * max(0.0, 1 - share / exact_from)
 
 
 class PatchHead(nn.Module):
@@ -131,23 +153,24 @@ def train_vision(
     schedule = Schedule(plan.steps_a, (plan.rate_a,))
     data = LessonBatches(processor, TRAINING.start, plan.batch_a, None)
     for step, batch in run.steps("A", model, head, make_optimizer(groups), schedule, data, plan.steps_a):
-        softness = plan.softness * max(0.0, 1 - step / (plan.exact_from * plan.steps_a))
+        softness = _softness(plan.softness_a, plan.exact_from_a, step / plan.steps_a)
         run.descend(head.loss(project(model, batch.pixels), batch.patches, softness))
 
 
 def train_answers(
-    model: LlavaForConditionalGeneration, head: PatchHead, processor: LlavaProcessor, plan: Plan, run: Run
+    stage: str, course: Course, first_seed: int, model: LlavaForConditionalGeneration, head: PatchHead, plan: Plan, run: Run
 ) -> None:
-    """Stage B, up to `plan.stop_at`."""
+    """Stages B and C: one course, on scenes from `first_seed` on."""
+    processor = build_processor()
     seen = [*model.model.vision_tower.parameters(), *model.model.multi_modal_projector.parameters(), *head.parameters()]
     known = {id(p) for p in seen}
     groups = [{"params": seen}, {"params": [p for p in model.parameters() if id(p) not in known]}]
-    schedule = Schedule(plan.steps_b, (plan.vision_rate_b, plan.rate_b))
-    data = LessonBatches(processor, TRAINING.start + plan.steps_a * plan.batch_a, plan.batch_b, plan.mix)
+    schedule = Schedule(course.steps, (course.vision_rate, course.rate))
+    data = LessonBatches(processor, first_seed, plan.batch, course.mix)
     first_bin = processor.tokenizer.convert_tokens_to_ids("<0>")
-    for step, batch in run.steps("B", model, head, make_optimizer(groups), schedule, data, plan.stop_at):
-        share = step / plan.steps_b
-        softness = plan.softness * max(0.0, 1 - share / plan.exact_from)
+    for step, batch in run.steps(stage, model, head, make_optimizer(groups), schedule, data, course.stop):
+        share = step / course.steps
+        softness = course.softness_at(step)
         features = project(model, batch.pixels)
         weight = plan.patch_weights[0] + share * (plan.patch_weights[1] - plan.patch_weights[0])
         patches = head.loss(features[batch.first_images], batch.patches, softness)
@@ -201,7 +224,7 @@ class Run:
             if done % 50 == 0 or done == stop:
                 rate = (done - start) / (time.monotonic() - began)
                 print(f"stage {stage} step {done}/{stop} loss {float(self._loss):.3f} {rate:.1f} steps/s", flush=True)
-            if stage == "B" and done in self.snapshots:
+            if stage == "C" and done in self.snapshots:
                 save_model(model, build_processor(), self.out / f"step-{done}")
             if done % self.save_every == 0 or done == stop:
                 save_checkpoint(self.out / f"{stage}.pt", modules, optimizer, done, self.seconds)
@@ -218,7 +241,7 @@ def save_model(model: LlavaForConditionalGeneration, processor: LlavaProcessor, 
 
 
 def train(plan: Plan, run: Run) -> None:
-    """Both stages; the finished model lies in `run.out / "model"`."""
+    """All stages; the finished model lies in `run.out / "model"`."""
     processor = build_processor()
     model = build_model(processor.tokenizer, plan.seed)
     # Plain attention is faster on a CPU than the fused kernel for rows this short: 0.41 s a step of stage A against 0.68 s.
@@ -226,10 +249,12 @@ def train(plan: Plan, run: Run) -> None:
     model.to(run.device)
     head = PatchHead().to(run.device)
     train_vision(model, head, processor, plan, run)
-    seconds = run.seconds
-    train_answers(model, head, processor, plan, run)
+    seconds, seed = run.seconds, TRAINING.start + plan.steps_a * plan.batch_a
+    for stage, course in (("B", plan.describing), ("C", plan.finding)):
+        train_answers(stage, course, seed, model, head, plan, run)
+        seconds, seed = seconds + run.seconds, seed + course.steps * plan.batch
     save_model(model, processor, run.out / "model")
-    facts: dict[str, Any] = {"plan": asdict(plan), "device": run.device, "minutes": round((seconds + run.seconds) / 60, 1)}
+    facts: dict[str, Any] = {"plan": asdict(plan), "device": run.device, "minutes": round(seconds / 60, 1)}
     facts["parameters"] = sum(p.numel() for p in model.parameters())
     (run.out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
 
@@ -241,13 +266,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes")
     parser.add_argument("--save-every", type=int, default=200)
-    parser.add_argument("--snapshots", type=int, nargs="*", default=[], help="steps of stage B to keep as models")
-    for name in ("seed", "steps_a", "batch_a", "rate_a", "steps_b", "stop_at", "batch_b", "rate_b", "vision_rate_b"):
-        default = getattr(Plan, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    args = vars(parser.parse_args())
-    run = Run(args.pop("out"), args.pop("device"), args.pop("workers"), args.pop("save_every"), tuple(args.pop("snapshots")))
-    train(Plan(**args), run)
+    parser.add_argument("--snapshots", type=int, nargs="*", default=[], help="steps of stage C to keep as models")
+    parser.add_argument("--seed", type=int, default=Plan.seed)
+    args = parser.parse_args()
+    run = Run(args.out, args.device, args.workers, args.save_every, tuple(args.snapshots))
+    train(Plan(seed=args.seed), run)
 
 
 if __name__ == "__main__":

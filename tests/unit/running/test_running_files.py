@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -66,6 +67,12 @@ def test_json_that_is_not_whole_reads_as_none(tmp_path: Path) -> None:
     assert read_json(path) == {"a": 1}
     path.write_text('{"a": ')
     assert read_json(path) is None
+
+
+def test_json_that_is_written_is_json_to_every_reader(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"mean": float("nan"), "ci95": (float("-inf"), 1.5)})
+    assert json.loads(path.read_text(), parse_constant=pytest.fail) == {"mean": None, "ci95": [None, 1.5]}
 
 
 def test_canonical_json_knows_no_order() -> None:

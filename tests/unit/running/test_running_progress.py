@@ -43,12 +43,15 @@ def test_a_job_has_a_meter_for_each_phase(clock: Clock, capsys: pytest.CaptureFi
         told("preflight", 3, 6, {})
         clock.now += 2
         told("preflight", 6, 6, {})
-        told("train", 1, 2, {"loss": 0.7})
-        clock.now += 4
-        told("train", 2, 2, {"loss": 0.6})
+        told("train", 1, 3, {"loss": 0.7})
+        clock.now += 10
+        told("train", 2, 3, {"loss": 0.61, "rewards/margins": 0.25, "rewards/chosen": -0.1, "grad_norm": 3.0})
+        clock.now += 5
+        told("train", 3, 3, {"loss": 0.6})
     assert capsys.readouterr().err.splitlines() == [
         "preflight: 6 pairs in 2.0 s, 3 pairs/s",
-        "train: 2 updates in 4.0 s, 0.5 updates/s",
+        "train: 2/3 updates, 0.2 updates/s, about 5 s left, loss 0.61, margin 0.25, chosen -0.1",
+        "train: 3 updates in 15.0 s, 0.2 updates/s",
     ]
 
 

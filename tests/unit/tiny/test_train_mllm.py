@@ -1,0 +1,44 @@
+"""The training of the bundled MLLM: it runs, checkpoints, resumes where it stopped, and writes a model that loads."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from spr.tiny.lessons import Mix
+from spr.tiny.train_mllm import Course, Plan, Run, train
+
+_SHORT = Plan(
+    steps_a=2,
+    batch_a=2,
+    batch=2,
+    describing=Course(Mix(references=1, descriptions=1, yes_no=1), steps=3, stop=2),
+    finding=Course(Mix(references=2, descriptions=0, yes_no=0), steps=3, stop=2),
+)
+
+
+def _train(plan: Plan, out: Path) -> dict[str, torch.Tensor]:
+    train(plan, Run(out, device="cpu", workers=0, save_every=1, snapshots=()))
+    return load_file(out / "model" / "model.safetensors")
+
+
+def test_stopped_and_resumed_training_gives_the_same_weights(tmp_path: Path) -> None:
+    whole = _train(_SHORT, tmp_path / "whole")
+    shorter = dataclasses.replace(_SHORT, finding=dataclasses.replace(_SHORT.finding, stop=1))
+    stopped = _train(shorter, tmp_path / "halved")
+    resumed = _train(_SHORT, tmp_path / "halved")
+    assert any(not torch.equal(stopped[name], whole[name]) for name in whole)
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_the_written_model_loads_in_half_precision_with_its_plan_beside_it(tmp_path: Path) -> None:
+    _train(_SHORT, tmp_path)
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
+    assert model.dtype == torch.float16
+    assert AutoProcessor.from_pretrained(tmp_path / "model").tokenizer.convert_tokens_to_ids("<96>") > 0
+    facts = json.loads((tmp_path / "training.json").read_text())
+    assert facts["plan"]["finding"]["stop"] == 2
+    assert facts["parameters"] > 4_000_000
