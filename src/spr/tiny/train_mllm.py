@@ -66,7 +66,7 @@ class Plan:
     softness_a: float = 1.2
     exact_from_a: float = 0.7
     describing: Course = Course(Mix(6, 2, 1), steps=4000, stop=1900, softness=1.2, exact_from=0.7)
-    finding: Course = Course(Mix(10, 2, 2), steps=2000, stop=700, softness=2.5, exact_from=None)
+    finding: Course = Course(Mix(10, 2, 2), steps=2000, stop=850, softness=2.5, exact_from=None)
     patch_weights: tuple[float, float] = (0.15, 0.03)
 
 
