@@ -23,10 +23,7 @@ from spr.running.run_dir import RunDir
 from spr.tiny.splits import DEVELOPMENT, PREFERENCE, write_split
 from spr.training.job import train
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skip(reason="the bundled MLLM does not find objects by name yet, so there is no precision to gain or lose"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 UPDATES = 100
 
 
