@@ -6,16 +6,16 @@ Held-out scenes are looked at here and nowhere else: settings were chosen on the
 
 from __future__ import annotations
 
-import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from spr.errors import ResumeError
 from spr.recipe import Recipe, check_recipe
 
-_FULL = {"preference": 1600, "held_out": 1050}
+_FULL = {"preference": 1400, "held_out": 1050}
 _QUICK = {"preference": 48, "held_out": 40}
 _QUICK_CHANGES: dict[str, dict[str, Any]] = {
     "train": {"max_steps": 20, "save_steps": 10},
@@ -24,13 +24,13 @@ _QUICK_CHANGES: dict[str, dict[str, Any]] = {
 
 def run(out: Path, quick: bool = False) -> None:
     """Run or resume the demo in `out` and show its tables. Raises SprError."""
+    from spr.pipeline import opened
     from spr.pipeline import run as run_recipe
-    from spr.running.run_dir import RunDir
     from spr.views import show_results
 
     recipe = demo_recipe(out / "world", quick)
-    RunDir(out).prepare()
-    draw_worlds(out / "world", _QUICK if quick else _FULL)
+    with opened(out):
+        draw_worlds(out / "world", _QUICK if quick else _FULL)
     show_results(run_recipe(recipe, out).path)
 
 
@@ -53,14 +53,18 @@ def demo_recipe(world: Path, quick: bool) -> Recipe:
 
 
 def draw_worlds(world: Path, counts: dict[str, int]) -> None:
-    """Write the preference and the held-out scenes, unless they are there already."""
+    """Write the preference and the held-out scenes, unless they are there already. Raises ResumeError where other ones are."""
+    from spr.running.files import read_json, write_json, writing
     from spr.running.progress import meter
     from spr.tiny.splits import HELD_OUT, PREFERENCE, write_split
 
     marker = world / "scenes.json"
-    if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == counts:
+    there = read_json(marker)
+    if there == counts:
         return
-    with meter("scenes", sum(counts.values()), "images") as tick:
+    if there is not None:
+        raise ResumeError(f"{world.parent} holds a demo of another size ({there}); name another --out")
+    with writing(world), meter("scenes", sum(counts.values()), "images") as tick:
         write_split(PREFERENCE, counts["preference"], world / "preference", tick=tick)
         write_split(HELD_OUT, counts["held_out"], world / "held_out", expressions_each=3, tick=tick)
-    marker.write_text(json.dumps(counts) + "\n", encoding="utf-8")
+    write_json(marker, counts)

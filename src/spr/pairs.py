@@ -192,7 +192,7 @@ def same_mentions(candidates: Sequence[ScoredCandidate]) -> list[ScoredCandidate
     for candidate in sorted(candidates, key=lambda candidate: candidate.k):
         names = sorted(" ".join((mention.phrase or "").casefold().split()) for mention in candidate.mentions)
         groups[tuple(names)].append(candidate)
-    usable = [group for names, group in groups.items() if names and len(group) > 1]
+    usable = [group for names, group in groups.items() if any(names) and len(group) > 1]
     return max(usable, key=_spread, default=[])
 
 

@@ -17,7 +17,7 @@ def read_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         data = yaml.load(path.read_text(encoding="utf-8"), _Yaml)
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}; name an existing recipe, or make one with `spr init`") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of sections; this file holds {type(data).__name__}")
@@ -33,7 +33,7 @@ def override(data: dict[str, Any], assignment: str) -> None:
         raise RecipeError(f"--set {assignment}: write it as key.subkey=value")
     try:
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise RecipeError(f"--set {assignment}: the value is not valid YAML") from None
     *sections, last = key.split(".")
     for section in sections:

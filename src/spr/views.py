@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from spr.evaluation.tables import rec_table, regions_table
-from spr.pipeline.funnel import of_manifests, of_source
+from spr.pipeline.funnel import of_manifests, of_source, shards_in_all
 from spr.pipeline.metrics import step_manifests
 from spr.pipeline.planning import PlanRow
 from spr.running.files import read_json
@@ -51,7 +51,7 @@ def status_tables(path: Path) -> Iterator[RenderableType]:
     run.check()
     user = run.user()
     yield f"{path}: in use by {user}" if user else f"{path}: nobody works in it"
-    shards = _shards_in_all(run)
+    shards = shards_in_all(run)
     table = Table(title="Funnel")
     table.add_column("step")
     for column in ("shards", "in", "out", "dropped"):
@@ -85,13 +85,6 @@ def _counts(counts: Mapping[str, Any]) -> list[str]:
     dropped: Mapping[str, int] = counts["dropped"]
     why = ", ".join(f"{reason} {number:,}" for reason, number in sorted(dropped.items(), key=lambda item: -item[1]))
     return [f"{counts['in']:,}", f"{counts['out']:,}", f"{sum(dropped.values()):,}", why]
-
-
-def _shards_in_all(run: RunDir) -> int | None:
-    """The shards of every data stage, from the images that the source gave; None before it was read."""
-    images = of_source(run).get("images")
-    recipe = run.recipe_values()
-    return -(-int(images["out"]) // int(recipe["shard_size"])) if images and recipe else None
 
 
 def _training_line(run: RunDir) -> str:

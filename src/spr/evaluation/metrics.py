@@ -54,10 +54,14 @@ def region_metrics(
     seed: int,
     subset_of: int | None = None,
 ) -> dict[str, Any]:
-    """`{"n", "base": M, "tuned": M, "delta": M}`, M with localization, boxes a description, right_count and names_right
-    (percent), each also in M's ci95; base and tuned with parse_rate too. Raises DataError as `rec_metrics` does."""
+    """`{"n", "objects", "base": M, "tuned": M, "delta": M}`, objects the mean number in a region.
+
+    M holds localization, boxes a description, right_count and names_right (percent), each also in M's ci95; base and tuned
+    with parse_rate too. Raises DataError as `rec_metrics` does.
+    """
     bootstrap = _Bootstrap(base, resamples, derive_seed(seed, "bootstrap", "regions"))
     metrics: dict[str, Any] = {"n": len(base), **({"subset_of": subset_of} if subset_of else {})}
+    metrics["objects"] = sum(one.payload["objects"] for one in base) / len(base) if base else float("nan")
     before = _region_values(base)
     metrics["base"] = _regions(base, before, bootstrap)
     if tuned is not None:

@@ -37,7 +37,8 @@ def rec_table(metrics: Mapping[str, Any], title: str = "Referring expressions") 
 def regions_table(metrics: Mapping[str, Any], title: str = "Region descriptions") -> Table:
     """`region_metrics` -> localization score, boxes a description, right count, all names right: base | tuned | gain."""
     table = _table(metrics, title, "regions")
-    for key, label, form in _REGION_ROWS:
+    for key, name, form in _REGION_ROWS:
+        label = f"{name} ({metrics['objects']:.2f} objects)" if key == "boxes" else name
         delta = metrics.get("delta")
         bounds = (delta or metrics["base"])["ci95"].get(key)
         if bounds is None:

@@ -20,6 +20,7 @@ from PIL import Image
 from spr import images
 from spr.errors import DataError, RecipeError
 from spr.records import Dropped, PreferencePair
+from spr.running.files import writing
 
 FILE = "train-00000-of-00001.parquet"
 ROW_GROUP = 100
@@ -35,14 +36,15 @@ def export_trl(pairs: Sequence[PreferencePair], image_root: Path, out: Path) -> 
     """Write `pairs` in their order to the folder `out`; `datasets.load_dataset(str(out), split="train")` reads it.
 
     Returns the pairs whose image could not be used. Raises RecipeError when `out` is not empty, DataError when nothing
-    is left to write.
+    is left to write, DiskError when the folder cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RecipeError(f"{out} is not empty; export into a new directory")
-    out.mkdir(parents=True, exist_ok=True)
     dropped: list[Dropped] = []
     partial = out / (FILE + ".partial")
-    written = _write(partial, _rows(pairs, image_root, dropped))
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        written = _write(partial, _rows(pairs, image_root, dropped))
     if not written:
         partial.unlink()
         raise DataError(f"none of {len(pairs)} preference pairs can be exported; see why in the funnel of the run")

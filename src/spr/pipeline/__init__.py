@@ -5,6 +5,18 @@ The one place that imports every stage. Not here: how a shard is made (`spr.runn
 
 from spr.pipeline.evaluating import adapter_of, evaluate
 from spr.pipeline.planning import PlanRow, plan
-from spr.pipeline.run import STAGES, existing, export_pairs, report, run, train
+from spr.pipeline.run import STAGES, existing, export_pairs, opened, report, run, train
 
-__all__ = ["STAGES", "PlanRow", "adapter_of", "evaluate", "existing", "export_pairs", "plan", "report", "run", "train"]
+__all__ = [
+    "STAGES",
+    "PlanRow",
+    "adapter_of",
+    "evaluate",
+    "existing",
+    "export_pairs",
+    "opened",
+    "plan",
+    "report",
+    "run",
+    "train",
+]

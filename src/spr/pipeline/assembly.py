@@ -20,7 +20,7 @@ from spr.models.base import Dialect
 from spr.pairs import PairStage
 from spr.queries import QueryStage
 from spr.recipe import Recipe, Source
-from spr.records import QueryCandidates, QueryScores, Scene
+from spr.records import Dropped, QueryCandidates, QueryScores, Scene
 from spr.rewards.scorer import Scorer
 from spr.rewards.stage import ScoreStage
 from spr.running.inputs import RowInput, ShardInput, StoreInput, as_they_are, gather
@@ -82,11 +82,13 @@ def task_names(recipe: Recipe) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One evaluation task: its steps, and the size of the full split when `limit` cuts it (`subset of N`)."""
+    """One evaluation task: its steps, the size of the full split when `limit` cuts it (`subset of N`), and the images that
+    were dropped while its file was read."""
 
     name: str
     steps: tuple[Step, ...]
     subset_of: int | None
+    dropped: tuple[Dropped, ...] = ()
 
     def side(self, name: str) -> Step | None:
         """The step of base or tuned; None where there is none."""
@@ -121,14 +123,15 @@ def _regions(recipe: Recipe, run: RunDir, adapter: Path | None, say: Say) -> Tas
     options = recipe.evaluation.regions
     assert options is not None
     source = Source(annotations=options.annotations, image_root=options.image_root, limit=options.limit)
-    scenes = RowInput(read_scenes(source, recipe.queries, say).scenes, recipe.shard_size)
+    reading = read_scenes(source, recipe.queries, say)
+    scenes = RowInput(reading.scenes, recipe.shard_size)
     queries = _side(run, "regions", "items", QueryStage(recipe.queries, options.image_root, recipe.seed), scenes)
     items = StoreInput((queries.store,), as_they_are, recipe.shard_size, scenes.count())
     steps = [queries]
     for side, its_adapter in _sides(adapter):
         stage = RegionsStage(recipe.model, recipe.evaluation, options.image_root, its_adapter, recipe.score.localization)
         steps.append(_side(run, "regions", side, stage, items, queries.name))
-    return Task("regions", tuple(steps), None)
+    return Task("regions", tuple(steps), None, reading.dropped)
 
 
 def _sides(adapter: Path | None) -> list[tuple[str, Path | None]]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from spr.errors import DataError, ResumeError
+from spr.errors import DataError, RecipeError, ResumeError
 from spr.evaluation.metrics import rec_metrics, region_metrics
 from spr.pipeline.assembly import BASE, TUNED, Say, evaluation_task
+from spr.pipeline.funnel import write_dropped
 from spr.pipeline.metrics import write_metrics
 from spr.recipe import Recipe
 from spr.records import Prediction
@@ -27,25 +28,32 @@ _METRICS = {"rec": rec_metrics, "regions": region_metrics}
 def evaluate(recipe: Recipe, out: Path, task: str, adapter: Path | None = None) -> dict[str, Any]:
     """Evaluate one task into `out`: the base model, and the tuned one by `adapter` or else by the run's own policy.
 
-    Returns the task's metrics, which also stand in metrics.json. Raises RecipeError for a task without a section,
-    ResumeError when `out` belongs to another recipe.
+    Returns the task's metrics, which also stand in metrics.json. Raises RecipeError for a task without a section, or
+    another adapter in a run that has its own; DataError when no item could be used; ResumeError when `out` belongs to
+    another recipe.
     """
     directory = RunDir(out)
     directory.prepare()
     with directory.lock():
         _own(recipe, directory)
+        own = adapter_of(directory)
+        if adapter and own and adapter.resolve() != own.resolve():
+            raise RecipeError(f"--adapter: {out} keeps the results of its own policy; name another directory with --out")
         engine = LocalEngine(recipe.resources.devices, recipe.resources.threads)
-        metrics = evaluate_task(recipe, directory, engine, task, adapter or adapter_of(directory))
+        metrics = evaluate_task(recipe, directory, engine, task, adapter or own)
         write_metrics(directory)
+    if metrics["n"] == 0:
+        raise DataError(f"evaluation.{task}: every item was dropped; {out / 'dropped'} holds the reasons")
     return metrics
 
 
 def evaluate_task(recipe: Recipe, run: RunDir, engine: LocalEngine, name: str, adapter: Path | None) -> dict[str, Any]:
     """Make, merge and count one task's predictions, in a directory whose lock is held.
 
-    Raises DataError when every item was dropped: there is no accuracy of nothing.
+    `{"n": 0}` and no file when every item was dropped: there is no accuracy of nothing.
     """
     task = evaluation_task(recipe, run, name, adapter, say)
+    write_dropped(run, f"eval/{name}/images", task.dropped)
     _tell_stale(task.steps, say)
     for step in task.steps:
         engine.run(step)
@@ -56,7 +64,9 @@ def evaluate_task(recipe: Recipe, run: RunDir, engine: LocalEngine, name: str, a
             found[side] = answered.store.all_rows()
             write_atomic(run.evaluation(name, side) / "predictions.parquet", parquet_bytes(found[side], Prediction))
     if not found[BASE]:
-        raise DataError(f"evaluation.{name}: every item was dropped; {run.path / 'eval' / name} holds the reasons")
+        (run.path / "eval" / name / "metrics.json").unlink(missing_ok=True)
+        say(f"eval/{name}: every item was dropped, so there is nothing to count; {run.path / 'dropped'} holds the reasons")
+        return {"n": 0}
     metrics = _METRICS[name](found[BASE], found.get(TUNED), recipe.evaluation.bootstrap, recipe.seed, task.subset_of)
     for side in found:
         write_json(run.evaluation(name, side) / "metrics.json", {"n": metrics["n"], **metrics[side]})

@@ -72,3 +72,10 @@ def of_training(report: Mapping[str, Any]) -> Entry:
     """The pairs that were trained on, and those that the preflight refused, from a training's report."""
     refused = Counter(row["reason"] for row in report["dropped"])
     return entry(int(report["pairs"]), int(report["pairs"]), dict(sorted(refused.items())))
+
+
+def shards_in_all(run: RunDir) -> int | None:
+    """The shards of every data stage, from the images that the source gave; None before it was read."""
+    images = of_source(run).get("images")
+    recipe = run.recipe_values()
+    return -(-int(images["out"]) // int(recipe["shard_size"])) if images and recipe else None

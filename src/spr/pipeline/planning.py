@@ -104,6 +104,7 @@ def clear(run: RunDir, found: Survey) -> None:
         if state.name.startswith("eval/"):
             for result in ("predictions.parquet", "metrics.json"):
                 (run.path / state.name / result).unlink(missing_ok=True)
+            (run.path / state.name).parent.joinpath("metrics.json").unlink(missing_ok=True)
     if found.stale:
         run.metrics_file.unlink(missing_ok=True)
         shutil.rmtree(run.path / "report", ignore_errors=True)

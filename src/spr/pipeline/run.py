@@ -60,7 +60,7 @@ def train(out: Path, force: bool = False) -> TrainReport:
     directory = existing(out)
     with directory.lock():
         recipe = directory.recipe()
-        pairs = pair_store(directory).all_rows()
+        pairs = _all_pairs(directory)
         if not pairs:
             raise DataError(f"{directory.path} holds no pairs to train on; `spr status {directory.path}` shows where they went")
         report = _train(recipe, directory, pairs, force)
@@ -74,6 +74,15 @@ def report(out: Path) -> Path:
     with directory.lock():
         write_metrics(directory)
         return _report(directory)
+
+
+def _all_pairs(directory: RunDir) -> list[PreferencePair]:
+    """Every pair of a run. Raises DataError while some shards of them are still to be made."""
+    store = pair_store(directory)
+    made, wanted = len(store.indices()), funnel.shards_in_all(directory)
+    if wanted is not None and made < wanted:
+        raise DataError(f"{directory.path} holds {made} of {wanted} shards of pairs; finish them with `spr run` first")
+    return store.all_rows()
 
 
 @contextmanager
@@ -146,6 +155,6 @@ def export_pairs(directory: RunDir, out: Path) -> tuple[int, int]:
     from spr.export.trl import export_trl
 
     recipe = directory.recipe()
-    pairs = pair_store(directory).all_rows()
+    pairs = _all_pairs(directory)
     dropped = export_trl(pairs, recipe.source.image_root, out)
     return len(pairs) - len(dropped), len(dropped)

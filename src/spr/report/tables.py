@@ -59,7 +59,13 @@ def measure_rows(task: Mapping[str, Any]) -> list[Row]:
     """Every single number that a task reports of a model, in the order of metrics.json."""
     sides = {side: task[side] for side in ("base", "tuned") if side in task}
     keys = [key for key, value in task["base"].items() if isinstance(value, (int, float))]
-    return [_row(task, sides, task.get("delta", {}), key, *MEASURES.get(key, (key.replace("_", " "), 4))) for key in keys]
+    return [_row(task, sides, task.get("delta", {}), key, *_measure(task, key)) for key in keys]
+
+
+def _measure(task: Mapping[str, Any], key: str) -> tuple[str, int]:
+    """Name and decimals of a measure; beside the boxes a description stand the objects that there are."""
+    label, digits = MEASURES.get(key, (key.replace("_", " "), 4))
+    return (f"{label} ({task['objects']:.2f} objects)" if key == "boxes" and "objects" in task else label), digits
 
 
 def _row(

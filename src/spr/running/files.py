@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,24 @@ def write_atomic(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise DiskError(
-                f"{path} cannot be written: {error.strerror}; make room (or mend the permissions) and give the same "
-                "command again, what is finished is kept"
-            ) from None
+            raise _disk_error(path, error) from None
         raise
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """For writers of other libraries: what keeps them from writing `path` is raised as DiskError."""
+    try:
+        yield
+    except OSError as error:
+        raise _disk_error(path, error) from None
+
+
+def _disk_error(path: Path, error: OSError) -> DiskError:
+    return DiskError(
+        f"{path} cannot be written: {error.strerror or error}; make room (or mend the permissions) and give the same "
+        "command again, what is finished is kept"
+    )
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -3,8 +3,9 @@
 Stage A teaches the vision tower to say, patch by patch, which object lies there and where its box is, through a head
 that is thrown away. Stages B and C teach the whole model to answer (see `lessons`): B mostly to describe regions, from which
 it learns to read boxes and names off places, C mostly to find things by name. Coordinate targets are softened to
-neighbouring bins at first, and become exact. Every stage checkpoints and resumes by itself; batches depend on their number
-alone. A course may stop before its schedule ends: that, and the model's size, is what leaves the model imprecise.
+neighbouring bins; in A and B they sharpen as training goes on, in C they stay soft, and the course stops before its schedule
+ends: that leaves the model unsure of the last pixels. Every stage checkpoints and resumes by itself; batches depend on
+their number alone.
 """
 
 from __future__ import annotations
@@ -232,11 +233,8 @@ class Run:
 
 def save_model(model: LlavaForConditionalGeneration, processor: LlavaProcessor, out: Path) -> None:
     """Write model and processor in the ordinary layout, weights in fp16; the model in memory stays as it is."""
-    dtype = model.dtype
     half = {name: value.detach().half().cpu().contiguous() for name, value in model.state_dict().items()}
-    model.config.dtype = torch.float16
     model.save_pretrained(out, state_dict=half)
-    model.config.dtype = dtype
     processor.save_pretrained(out)
 
 

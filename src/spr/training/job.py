@@ -98,20 +98,26 @@ def train(
     job = _Job(recipe, out, device, parts, progress)
     if device != "cpu":
         torch.cuda.set_device(device)
-    job.checkpoints.mkdir(parents=True, exist_ok=True)
-    checkpoint, step = last_complete(job.checkpoints, parts)
-    cut_log(job.log, step)
-    with quiet():
-        policy, processor = load_model_and_processor(recipe.model, device, recipe.train.dtype)
-        encoder = PairEncoder(processor, image_root)
-        ready = preflight(pairs, encoder, recipe.train.max_tokens, policy.config.image_token_id, _phase(progress, "preflight"))
-        trainer = _trainer(job, policy, processor, encoder, ready)
-        with _faults(out):
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-            _save_adapter(trainer, processor, out)
+    with _faults(out), quiet():
+        ready, step = _fit(job, pairs, image_root)
     report = _report(job, ready, step, time.monotonic() - started)
     manifests.write_manifest(out, parts, report, _versions())
     return report
+
+
+def _fit(job: _Job, pairs: Sequence[PreferencePair], image_root: Path) -> tuple[Preflight, int]:
+    """Train from the last whole checkpoint to the adapter; returns what was trained on and the update it went on from."""
+    train, progress = job.recipe.train, job.progress
+    job.checkpoints.mkdir(parents=True, exist_ok=True)
+    checkpoint, step = last_complete(job.checkpoints, job.parts)
+    cut_log(job.log, step)
+    policy, processor = load_model_and_processor(job.recipe.model, job.device, train.dtype)
+    encoder = PairEncoder(processor, image_root)
+    ready = preflight(pairs, encoder, train.max_tokens, policy.config.image_token_id, _phase(progress, "preflight"))
+    trainer = _trainer(job, policy, processor, encoder, ready)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    _save_adapter(trainer, processor, job.out)
+    return ready, step
 
 
 def _finished(out: Path, parts: Mapping[str, Any]) -> TrainReport | None:

@@ -14,6 +14,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from spr.errors import ModelError
+from spr.running.files import write_atomic
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """Told the phase (preflight | train), how much of how many is done, and the metrics of the last update."""
@@ -68,7 +69,7 @@ def read_log(path: Path) -> list[dict[str, float]]:
 def cut_log(path: Path, step: int) -> None:
     """Keep the lines up to and with update `step`."""
     lines = [line for line in read_log(path) if line["step"] <= step]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    write_atomic(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
 def quarters(lines: Sequence[Mapping[str, float]], value: Callable[[Mapping[str, float]], float]) -> tuple[float, float]:

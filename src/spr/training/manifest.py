@@ -82,12 +82,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return "; ".join(name if name == "pairs" else f"{name} was {old.get(name)!r}, is now {new.get(name)!r}" for name in names)
 
 
-def is_finished(out: Path, pairs: Sequence[PreferencePair], recipe: Recipe) -> bool:
-    """Whether `out` holds the finished training of exactly these pairs and this recipe."""
-    manifest = read_manifest(out)
-    return manifest is not None and manifest["key"] == key(key_parts(pairs, recipe))
-
-
 def read_manifest(out: Path) -> dict[str, Any] | None:
     """The manifest below `out`, or None when there is none. Raises ResumeError for one that cannot be read."""
     path = out / MANIFEST

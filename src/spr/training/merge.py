@@ -16,6 +16,7 @@ from spr.errors import ModelError, RecipeError
 from spr.models.loading import load_model_and_processor
 from spr.models.quiet import quiet
 from spr.recipe import Model
+from spr.running.files import writing
 
 
 def merge(model: Model, adapter: Path, out: Path) -> None:
@@ -37,10 +38,11 @@ def merge(model: Model, adapter: Path, out: Path) -> None:
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:300]
             raise ModelError(f"the adapter in {adapter} does not fit {model.name}: {reason}") from None
-        out.parent.mkdir(parents=True, exist_ok=True)
-        merged.save_pretrained(partial)
-        processor.save_pretrained(partial)
-    partial.rename(out)
+        with writing(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            merged.save_pretrained(partial)
+            processor.save_pretrained(partial)
+            partial.rename(out)
 
 
 def _stored_dtype(model: Model) -> str:

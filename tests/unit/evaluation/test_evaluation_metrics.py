@@ -30,7 +30,9 @@ def rec(ious: list[float], per_image: int = 2) -> list[Prediction]:
 def regions(rows: list[tuple[float, float, float, float]]) -> list[Prediction]:
     names = ("localization", "boxes", "right_count", "names_right")
     return [
-        Prediction("regions", str(n), str(n), "", None, "ok", float("nan"), dict(zip(names, row, strict=True)))
+        Prediction(
+            "regions", str(n), str(n), "", None, "ok", float("nan"), {**dict(zip(names, row, strict=True)), "objects": n + 2.0}
+        )
         for n, row in enumerate(rows)
     ]
 
@@ -78,7 +80,7 @@ def test_other_items_cannot_be_compared(other: list[Prediction]) -> None:
 
 def test_without_a_tuned_model_there_is_only_base() -> None:
     assert list(rec_metrics(rec(BASE), None, 200, 0)) == ["n", "base"]
-    assert list(region_metrics(regions([(1, 1, 1, 1)]), None, 200, 0)) == ["n", "base"]
+    assert list(region_metrics(regions([(1, 1, 1, 1)]), None, 200, 0)) == ["n", "objects", "base"]
 
 
 def test_a_subset_is_marked() -> None:
@@ -104,6 +106,7 @@ def test_region_metrics_are_means_and_shares() -> None:
     assert [metrics["delta"][key] for key in keys] == pytest.approx([0.2, 0.5, 50, 50])
     assert metrics["delta"]["ci95"]["localization"] == pytest.approx([0.2, 0.2])
     assert set(metrics["base"]["ci95"]) == set(keys)
+    assert metrics["objects"] == 2.5
 
 
 def shown(table: Table) -> list[list[str]]:
@@ -131,6 +134,11 @@ def test_the_regions_table() -> None:
     before, after = regions([(0.5, 4, 1, 0)]), regions([(0.7, 3, 1, 1)])
     *rows, _ = shown(regions_table(region_metrics(before, after, 200, 0)))
     assert rows[0] == ["localization score", "0.500", "0.700", "+0.200", "[+0.200, +0.200]"]
-    assert [row[0] for row in rows[1:]] == ["boxes a description", "right count, %", "all names right, %", "readable, %"]
+    assert [row[0] for row in rows[1:]] == [
+        "boxes a description (2.00 objects)",
+        "right count, %",
+        "all names right, %",
+        "readable, %",
+    ]
     *alone, _ = shown(regions_table(region_metrics(before, None, 200, 0)))
-    assert alone[1] == ["boxes a description", "4.00", "[4.00, 4.00]"]
+    assert alone[1] == ["boxes a description (2.00 objects)", "4.00", "[4.00, 4.00]"]

@@ -15,8 +15,8 @@ _SHORT = Plan(
     steps_a=2,
     batch_a=2,
     batch=2,
-    describing=Course(Mix(references=1, descriptions=1, yes_no=1), steps=3, stop=2),
-    finding=Course(Mix(references=2, descriptions=0, yes_no=0), steps=3, stop=2),
+    describing=Course(Mix(references=1, descriptions=1, yes_no=1), steps=3, stop=2, softness=1.2, exact_from=0.7),
+    finding=Course(Mix(references=2, descriptions=0, yes_no=0), steps=3, stop=2, softness=2.5, exact_from=None),
 )
 
 
@@ -35,9 +35,11 @@ def test_stopped_and_resumed_training_gives_the_same_weights(tmp_path: Path) -> 
 
 
 def test_the_written_model_loads_in_half_precision_with_its_plan_beside_it(tmp_path: Path) -> None:
-    _train(_SHORT, tmp_path)
+    weights = _train(_SHORT, tmp_path)
+    assert {weight.dtype for weight in weights.values()} == {torch.float16}
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
-    assert model.dtype == torch.float16
+    (head,) = (weight for name, weight in weights.items() if name.endswith("lm_head.weight"))
+    assert torch.equal(model.lm_head.weight.half(), head)
     assert AutoProcessor.from_pretrained(tmp_path / "model").tokenizer.convert_tokens_to_ids("<96>") > 0
     facts = json.loads((tmp_path / "training.json").read_text())
     assert facts["plan"]["finding"]["stop"] == 2
