@@ -15,7 +15,7 @@ def write_metrics(run: RunDir) -> dict[str, Any]:
     """Write and return `{"tasks", "funnel", "seconds", "versions"}`.
 
     `seconds` are those of the workers, summed over a stage's shards, so that a resumed run states the same as one that
-    was never stopped. Accuracies are percent.
+    was never stopped; of a resumed training, those of its last session. Accuracies are percent.
     """
     manifests = step_manifests(run)
     trained: Any = (read_json(run.policy / "manifest.json") or {}).get("report")
