@@ -96,6 +96,15 @@ def test_the_demo_again_redoes_nothing(demo: tuple[Path, subprocess.CompletedPro
     assert {file: file.stat().st_mtime_ns for file in files} == before
 
 
+def test_a_demo_of_another_size_is_refused_and_left_alone(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    annotations = demo[0] / "world" / "preference" / "annotations.json"
+    before = annotations.stat().st_mtime_ns
+    done = spr("demo", "--out", demo[0])
+    assert done.returncode == 1
+    assert "holds a demo of another size" in done.stderr
+    assert annotations.stat().st_mtime_ns == before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu"]])
 def test_bytes_do_not_depend_on_workers(

@@ -11,7 +11,7 @@ import pytest
 from small_world import draw_world, recipe_values, write_candidates
 
 from spr.errors import DataError, RecipeError, ResumeError
-from spr.pipeline import evaluate, plan, run
+from spr.pipeline import evaluate, plan, run, train
 from spr.recipe import Recipe, check_recipe
 from spr.records import Prediction, RegionQuery
 from spr.running.files import file_digest
@@ -130,9 +130,23 @@ def test_force_makes_only_what_is_stale_again(world: Path, copy: Path) -> None:
     assert {name for name in after if after[name] != before[name]} <= {name for name in before if name.startswith("pairs")}
     assert not (copy / "policy").exists()
     assert not (copy / "eval" / "rec" / "tuned" / "predictions.parquet").exists()
+    assert metrics_of(copy)["tasks"] == {}
     assert (copy / "eval" / "rec" / "base" / "predictions.parquet").is_file()
     assert RunDir(copy).recipe() == changed
     assert {row.state.name for row in plan(changed, copy) if row.state.count("stale")} == set()
+
+
+def test_half_made_pairs_are_not_trained_on(copy: Path) -> None:
+    for part in (copy / "pairs").glob("part-00001.*"):
+        part.unlink()
+    with pytest.raises(DataError, match=r"holds 3 of 4 shards of pairs; finish them with `spr run` first"):
+        train(copy)
+
+
+def test_a_run_keeps_the_results_of_its_own_policy(world: Path, copy: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(copy / "policy" / "adapter", tmp_path / "adapter")
+    with pytest.raises(RecipeError, match="keeps the results of its own policy"):
+        evaluate(recipe(world), copy, "rec", Path(other))
 
 
 def test_devices_are_no_part_of_what_is_computed(world: Path, copy: Path) -> None:

@@ -145,6 +145,8 @@ def test_same_mentions_picks_the_group_with_the_largest_spread(bracket: Dialect)
         "A dog [0, 0, 10, 9], A dog [50, 50, 60, 60].",  # two dogs are not one dog
         "Nothing.",
         "Nothing at all.",
+        "[0, 0, 10, 9]",  # a box without a name
+        "[0, 0, 10, 1]",
     ]
     assert [item.k for item in same_mentions(scored(bracket, *texts).candidates)] == [1, 2]
 

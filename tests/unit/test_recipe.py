@@ -110,6 +110,8 @@ def test_an_override_that_is_no_yaml_is_refused(recipe: Path) -> None:
     [
         (b"a: [1", "not valid YAML"),
         (b"\xff\xfe\x00", "not valid YAML"),
+        (b"seed: 2020-13-45", "not valid YAML"),
+        (b"[" * 5000, "not valid YAML"),
         (b"- 1", "a recipe is a mapping"),
         (b"", "a recipe is a mapping"),
     ],

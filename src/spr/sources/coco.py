@@ -221,10 +221,14 @@ def _path(entry: Mapping[str, Any], where: str) -> str:
     return path
 
 
+_LARGEST_SIDE = 1_000_000
+"""Pixels; no photo has more, and a number beyond any float would break the arithmetic of boxes."""
+
+
 def _size(entry: Mapping[str, Any]) -> Size | None:
     width, height = entry.get("width"), entry.get("height")
     for value in (width, height):
-        if type(value) not in (int, float) or not value or not value > 0 or value != value // 1:
+        if type(value) not in (int, float) or not value or not 0 < value <= _LARGEST_SIDE or value != value // 1:
             return None
     return int(width or 0), int(height or 0)
 

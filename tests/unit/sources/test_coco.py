@@ -127,7 +127,16 @@ def test_objects365_in_its_official_folders_keeps_its_path(read: Callable[..., S
 
 
 @pytest.mark.parametrize(
-    "size", [{"width": None}, {"width": 0}, {"height": -5}, {"height": "50"}, {"width": float("nan")}, {"width": 9.5}]
+    "size",
+    [
+        {"width": None},
+        {"width": 0},
+        {"height": -5},
+        {"height": "50"},
+        {"width": float("nan")},
+        {"width": 9.5},
+        {"width": 10**400},
+    ],
 )
 def test_an_image_without_a_size_is_dropped_with_its_annotations(read: Callable[..., SceneReading], size: Content) -> None:
     value = content()
