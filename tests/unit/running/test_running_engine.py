@@ -162,7 +162,7 @@ def test_a_run_killed_at_any_point_ends_with_the_same_bytes(
 
 
 def test_ctrl_c_stops_the_workers_and_keeps_what_is_finished(tmp_path: Path, expected: dict[str, bytes]) -> None:
-    with toy_process(tmp_path, workers=2) as process:
+    with toy_process(tmp_path, workers=2, slowness=0.5) as process:
         wait_for(lambda: len(store(tmp_path).indices()) >= 1, process)
         children = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGINT)
