@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ def test_a_run_killed_at_any_point_ends_with_the_same_bytes(
 
 
 def test_ctrl_c_stops_the_workers_and_keeps_what_is_finished(tmp_path: Path, expected: dict[str, bytes]) -> None:
-    with toy_process(tmp_path, workers=2, slowness=0.5) as process:
+    with toy_process(tmp_path, workers=2) as process:
         wait_for(lambda: len(store(tmp_path).indices()) >= 1, process)
         children = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGINT)
@@ -188,7 +189,9 @@ def test_threads_are_set_in_this_process_too(tmp_path: Path) -> None:
 
 def toy_process(folder: Path, workers: int, slowness: float = 0.05) -> subprocess.Popen[str]:
     command = [sys.executable, toy_stage.__file__, str(folder), str(workers), str(slowness)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # Whoever starts the tests in the background of a shell hands on an ignored Ctrl-C.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed)
 
 
 def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 300) -> None:
