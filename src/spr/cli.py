@@ -112,8 +112,6 @@ def evaluate(
     from spr.views import show, task_table
 
     is_run = source.is_dir()
-    if is_run and adapter and out is None:
-        raise RecipeError(f"--adapter: {source} keeps the results of its own policy; name another directory with --out")
     recipe = existing(source).recipe() if is_run else load_recipe(source)
     target = out or (source if is_run else _default_out(source))
     show(task_table(task, evaluate_run(recipe, target, task, adapter)))

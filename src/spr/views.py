@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from spr.evaluation.tables import rec_table, regions_table
-from spr.pipeline.funnel import of_manifests, of_source, shards_in_all
+from spr.pipeline.funnel import of_manifests, of_source, of_task_sources, shards_in_all
 from spr.pipeline.metrics import step_manifests
 from spr.pipeline.planning import PlanRow
 from spr.running.files import read_json
@@ -57,7 +57,7 @@ def status_tables(path: Path) -> Iterator[RenderableType]:
     for column in ("shards", "in", "out", "dropped"):
         table.add_column(column, justify="right")
     table.add_column("dropped why")
-    for name, counts in of_source(run).items():
+    for name, counts in (of_source(run) | of_task_sources(run)).items():
         table.add_row(name, "", *_counts(counts))
     for name, manifests in step_manifests(run).items():
         known = shards if shards and not name.startswith("eval/") else "?"

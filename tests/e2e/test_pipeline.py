@@ -188,6 +188,16 @@ def test_a_task_without_a_section_is_refused(world: Path, tmp_path: Path) -> Non
         evaluate(recipe(world, evaluation={}), tmp_path / "eval", "rec")
 
 
+def test_a_held_out_image_that_cannot_be_used_is_counted(world: Path, tmp_path: Path) -> None:
+    content = json.loads((world / "instances.json").read_text())
+    content["images"][0]["width"] = None
+    (tmp_path / "held_out.json").write_text(json.dumps(content))
+    task = {"annotations": str(tmp_path / "held_out.json"), "image_root": str(world / "images")}
+    evaluate(recipe(world, evaluation={"regions": task, "max_new_tokens": 4}), tmp_path / "eval", "regions")
+    counts = metrics_of(tmp_path / "eval")["funnel"]["eval/regions/images"]
+    assert (counts["in"], counts["out"], counts["dropped"]) == (12, 11, {"no_image_size": 1})
+
+
 def test_a_task_whose_items_were_all_dropped_has_no_numbers(world: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for photo in (world / "images").iterdir():

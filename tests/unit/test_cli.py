@@ -143,7 +143,6 @@ ERRORS = {
     "old run again": (lambda f: ["run", recipe_file(f), "--out", other_version(f)], 1, "layout version 0"),
     "not a run": (lambda f: ["run", recipe_file(f), "--out", f], 1, "exists and is no run directory"),
     "task": (lambda f: ["eval", begun(f), "--task", "juggling"], 2, "the recipe has no section evaluation.juggling"),
-    "adapter": (lambda f: ["eval", begun(f), "--task", "rec", "--adapter", f], 2, "--adapter: "),
     "format": (lambda f: ["export", begun(f), "--to", "floppy", "--out", f / "x"], 2, "--to floppy: there is no such format"),
     "export nothing": (lambda f: ["export", begun(f), "--to", "trl", "--out", f / "x"], 1, "none of 0 preference pairs"),
     "merge nothing": (lambda f: ["merge", begun(f), "--out", f / "x"], 2, "holds no adapter"),

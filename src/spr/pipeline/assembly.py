@@ -20,7 +20,7 @@ from spr.models.base import Dialect
 from spr.pairs import PairStage
 from spr.queries import QueryStage
 from spr.recipe import Recipe, Source
-from spr.records import Dropped, QueryCandidates, QueryScores, Scene
+from spr.records import QueryCandidates, QueryScores, Scene
 from spr.rewards.scorer import Scorer
 from spr.rewards.stage import ScoreStage
 from spr.running.inputs import RowInput, ShardInput, StoreInput, as_they_are, gather
@@ -28,7 +28,7 @@ from spr.running.run_dir import RunDir
 from spr.running.shards import ShardStore
 from spr.running.stage import Stage
 from spr.running.steps import Step
-from spr.sources.coco import read_scenes
+from spr.sources.coco import SceneReading, read_scenes
 from spr.sources.refcoco import read_rec
 
 DATA = ("queries", "candidates", "scores", "pairs")
@@ -82,13 +82,13 @@ def task_names(recipe: Recipe) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One evaluation task: its steps, the size of the full split when `limit` cuts it (`subset of N`), and the images that
-    were dropped while its file was read."""
+    """One evaluation task: its steps, the size of the full split when `limit` cuts it (`subset of N`), and what reading a
+    COCO file for it gave."""
 
     name: str
     steps: tuple[Step, ...]
     subset_of: int | None
-    dropped: tuple[Dropped, ...] = ()
+    reading: SceneReading | None = None
 
     def side(self, name: str) -> Step | None:
         """The step of base or tuned; None where there is none."""
@@ -131,7 +131,7 @@ def _regions(recipe: Recipe, run: RunDir, adapter: Path | None, say: Say) -> Tas
     for side, its_adapter in _sides(adapter):
         stage = RegionsStage(recipe.model, recipe.evaluation, options.image_root, its_adapter, recipe.score.localization)
         steps.append(_side(run, "regions", side, stage, items, queries.name))
-    return Task("regions", tuple(steps), None, reading.dropped)
+    return Task("regions", tuple(steps), None, reading)
 
 
 def _sides(adapter: Path | None) -> list[tuple[str, Path | None]]:

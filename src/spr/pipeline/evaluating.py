@@ -11,7 +11,7 @@ from typing import Any
 from spr.errors import DataError, RecipeError, ResumeError
 from spr.evaluation.metrics import rec_metrics, region_metrics
 from spr.pipeline.assembly import BASE, TUNED, Say, evaluation_task
-from spr.pipeline.funnel import write_dropped
+from spr.pipeline.funnel import of_source, write_source
 from spr.pipeline.metrics import write_metrics
 from spr.recipe import Recipe
 from spr.records import Prediction
@@ -37,7 +37,7 @@ def evaluate(recipe: Recipe, out: Path, task: str, adapter: Path | None = None) 
     with directory.lock():
         _own(recipe, directory)
         own = adapter_of(directory)
-        if adapter and own and adapter.resolve() != own.resolve():
+        if adapter and (own or of_source(directory)) and adapter.resolve() != (directory.policy / "adapter").resolve():
             raise RecipeError(f"--adapter: {out} keeps the results of its own policy; name another directory with --out")
         engine = LocalEngine(recipe.resources.devices, recipe.resources.threads)
         metrics = evaluate_task(recipe, directory, engine, task, adapter or own)
@@ -53,7 +53,8 @@ def evaluate_task(recipe: Recipe, run: RunDir, engine: LocalEngine, name: str, a
     `{"n": 0}` and no file when every item was dropped: there is no accuracy of nothing.
     """
     task = evaluation_task(recipe, run, name, adapter, say)
-    write_dropped(run, f"eval/{name}/images", task.dropped)
+    if task.reading:
+        write_source(run, task.reading, Path("eval", name))
     _tell_stale(task.steps, say)
     for step in task.steps:
         engine.run(step)

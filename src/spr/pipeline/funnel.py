@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from spr.records import Dropped
@@ -34,16 +35,20 @@ def of_manifests(manifests: Iterable[Manifest]) -> Entry:
     return entry(out, parents, dict(sorted(dropped.items())))
 
 
-def write_source(run: RunDir, reading: SceneReading) -> None:
-    """Keep what reading the source dropped: rows in dropped/images, counts in source.json. Raises DiskError."""
-    write_dropped(run, "images", reading.dropped)
+SOURCE = "source.json"
+
+
+def write_source(run: RunDir, reading: SceneReading, where: Path = Path()) -> None:
+    """Keep what reading a source dropped: rows in dropped/WHERE/images, counts in WHERE/source.json. `where` is empty for the
+    run's own source, eval/TASK for a task's. Raises DiskError."""
+    write_dropped(run, str(where / "images"), reading.dropped)
     unused = {reason: n for reason, n in reading.annotations.items() if reason != "usable"}
     usable = reading.annotations.get("usable", 0)
     counts = {
         "images": entry(len(reading.scenes), len(reading.scenes), reasons(reading.dropped)),
         "annotations": entry(usable, usable, unused),
     }
-    write_json(run.path / "source.json", {"digest": reading.digest, "funnel": counts})
+    write_json(run.path / where / SOURCE, {"digest": reading.digest, "funnel": counts})
 
 
 def add_imported(run: RunDir, imported: CandidatesFile, queries: Iterable[str]) -> int:
@@ -51,9 +56,9 @@ def add_imported(run: RunDir, imported: CandidatesFile, queries: Iterable[str]) 
     unknown = imported.unknown(set(queries))
     write_dropped(run, "imported", unknown)
     known = len(imported.rows) - len(unknown)
-    values: Any = read_json(run.path / "source.json")
+    values: Any = read_json(run.path / SOURCE)
     values["funnel"]["imported"] = entry(known, known, reasons(unknown))
-    write_json(run.path / "source.json", values)
+    write_json(run.path / SOURCE, values)
     return len(unknown)
 
 
@@ -64,7 +69,17 @@ def write_dropped(run: RunDir, name: str, dropped: Sequence[Dropped]) -> None:
 
 def of_source(run: RunDir) -> dict[str, Entry]:
     """Images, annotations and imported texts, as they were counted; empty for a directory that has only evaluated."""
-    values: Any = read_json(run.path / "source.json") or {}
+    return _counted(run.path / SOURCE)
+
+
+def of_task_sources(run: RunDir) -> dict[str, Entry]:
+    """The same of each evaluation task that reads a COCO file, under eval/TASK/images and eval/TASK/annotations."""
+    files = sorted(run.path.glob(f"eval/*/{SOURCE}"))
+    return {f"eval/{file.parent.name}/{name}": counts for file in files for name, counts in _counted(file).items()}
+
+
+def _counted(file: Path) -> dict[str, Entry]:
+    values: Any = read_json(file) or {}
     return dict(values.get("funnel", {}))
 
 

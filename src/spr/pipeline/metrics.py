@@ -20,7 +20,11 @@ def write_metrics(run: RunDir) -> dict[str, Any]:
     manifests = step_manifests(run)
     trained: Any = (read_json(run.policy / "manifest.json") or {}).get("report")
     tasks = {name: read_json(run.path / "eval" / name / "metrics.json") for name in TASKS}
-    counts = funnel.of_source(run) | {name: funnel.of_manifests(found) for name, found in manifests.items()}
+    counts = (
+        funnel.of_source(run)
+        | funnel.of_task_sources(run)
+        | {name: funnel.of_manifests(found) for name, found in manifests.items()}
+    )
     seconds = {name: round(sum(manifest.seconds for manifest in found), 3) for name, found in manifests.items()}
     if trained:
         counts["train"] = funnel.of_training(trained)

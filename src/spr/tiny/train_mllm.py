@@ -159,16 +159,14 @@ def train_vision(
 
 
 def train_answers(
-    stage: str, course: Course, first_seed: int, model: LlavaForConditionalGeneration, head: PatchHead, plan: Plan, run: Run
+    stage: str, course: Course, data: LessonBatches, model: LlavaForConditionalGeneration, head: PatchHead, plan: Plan, run: Run
 ) -> None:
-    """Stages B and C: one course, on scenes from `first_seed` on."""
-    processor = build_processor()
+    """Stages B and C: one course."""
     seen = [*model.model.vision_tower.parameters(), *model.model.multi_modal_projector.parameters(), *head.parameters()]
     known = {id(p) for p in seen}
     groups = [{"params": seen}, {"params": [p for p in model.parameters() if id(p) not in known]}]
     schedule = Schedule(course.steps, (course.vision_rate, course.rate))
-    data = LessonBatches(processor, first_seed, plan.batch, course.mix)
-    first_bin = processor.tokenizer.convert_tokens_to_ids("<0>")
+    first_bin = data.tokenizer.convert_tokens_to_ids("<0>")
     for step, batch in run.steps(stage, model, head, make_optimizer(groups), schedule, data, course.stop):
         share = step / course.steps
         softness = course.softness_at(step)
@@ -249,7 +247,7 @@ def train(plan: Plan, run: Run) -> None:
     train_vision(model, head, processor, plan, run)
     seconds, seed = run.seconds, TRAINING.start + plan.steps_a * plan.batch_a
     for stage, course in (("B", plan.describing), ("C", plan.finding)):
-        train_answers(stage, course, seed, model, head, plan, run)
+        train_answers(stage, course, LessonBatches(processor, seed, plan.batch, course.mix), model, head, plan, run)
         seconds, seed = seconds + run.seconds, seed + course.steps * plan.batch
     save_model(model, processor, run.out / "model")
     facts: dict[str, Any] = {"plan": asdict(plan), "device": run.device, "minutes": round(seconds / 60, 1)}

@@ -33,7 +33,7 @@ from spr.models.loading import load_model_and_processor
 from spr.models.quiet import quiet
 from spr.recipe import Recipe
 from spr.records import PreferencePair
-from spr.running.files import DiskError
+from spr.running.files import writing
 from spr.seeds import derive_seed
 from spr.training import manifest as manifests
 from spr.training import order
@@ -241,15 +241,11 @@ def _report(job: _Job, ready: Preflight, resumed_from: int, seconds: float) -> T
 @contextmanager
 def _faults(out: Path) -> Iterator[None]:
     """What can go wrong long after the preflight, as errors that say what to do."""
-    try:
-        yield
-    except ImageFault as error:
-        raise DataError(f"a photo changed while training ({error}); put it back and give the same command again") from None
-    except OSError as error:
-        raise DiskError(
-            f"{out} cannot be written: {error.strerror or error}; make room and give the same command again, it goes on from "
-            "its last checkpoint"
-        ) from None
+    with writing(out):
+        try:
+            yield
+        except ImageFault as error:
+            raise DataError(f"a photo changed while training ({error}); put it back and give the same command again") from None
 
 
 def _phase(progress: Progress | None, name: str) -> Any:
