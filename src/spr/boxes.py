@@ -89,6 +89,20 @@ def coverage(boxes: ArrayLike, regions: ArrayLike) -> FloatArray:
     return _ratio(overlap, np.broadcast_to(own, overlap.shape))
 
 
+def nms(boxes: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[np.int64]:
+    """Greedy non-maximum suppression: boxes (n, 4), scores (n,) -> indices of the kept boxes, best first.
+
+    A box goes when it overlaps a better one that stays by an IoU above `threshold`; of equal scores the earlier is better.
+    """
+    boxes = as_boxes(boxes)
+    overlaps = iou(boxes, boxes)
+    kept: list[int] = []
+    for i in np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable"):
+        if not kept or overlaps[i, kept].max() <= threshold:
+            kept.append(int(i))
+    return np.array(kept, dtype=np.int64)
+
+
 def gaps(a: ArrayLike, b: ArrayLike) -> FloatArray:
     """Euclidean gap in pixels between rectangles, 0 when they touch: a (n, 4), b (m, 4) -> (n, m)."""
     a, b = as_boxes(a)[:, None], as_boxes(b)[None]

@@ -117,6 +117,27 @@ def evaluate(
     show(task_table(task, evaluate_run(recipe, target, task, adapter)))
 
 
+@app.command("show")
+def show_pair(
+    directory: Run, pair_id: Annotated[str, typer.Argument(metavar="PAIR_ID", help="A pair's id, or its query's.")]
+) -> None:
+    """One pair: every candidate with its scores, and the chosen before and after refinement."""
+    from spr.views import pair_view, show
+
+    for view in pair_view(directory, pair_id):
+        show(view)
+
+
+@app.command()
+def view(
+    directory: Run, port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="0: any free one.")] = 8321
+) -> None:
+    """Show the report, and a page for every pair, in a browser on this machine."""
+    from spr.views import serve_report
+
+    serve_report(directory, port)
+
+
 @app.command()
 def report(directory: Run) -> None:
     """Write the report page of a run again."""

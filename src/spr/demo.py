@@ -41,6 +41,7 @@ def demo_recipe(world: Path, quick: bool) -> Recipe:
     models = Path(str(bundled)) / "models"
     data["model"]["name"] = str(models / "mllm")
     data["score"]["semantic"]["model"] = str(models / "clip")
+    data["score"]["detector"]["model"] = str(models / "detector")
     preference, held_out = world / "preference", world / "held_out"
     data["source"] = {"annotations": str(preference / "annotations.json"), "image_root": str(preference)}
     data["evaluation"]["rec"] = {"annotations": str(held_out / "rec.json"), "image_root": str(held_out)}

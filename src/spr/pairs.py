@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from spr.images import ImageFault
+from spr.boxes import FloatArray
 from spr.models.base import Dialect
 from spr.recipe import Pairs
 from spr.records import Dropped, PreferencePair, QueryScores, RegionQuery, ScoredCandidate
@@ -40,8 +40,11 @@ class Rescorer(Protocol):
     def setup(self, device: str) -> None:
         """Prepare to load models on `device`."""
 
-    def rescore(self, items: Sequence[tuple[RegionQuery, ScoredCandidate, str]]) -> Sequence[RescoredText | ImageFault]:
-        """Scores of a changed text of each candidate, or why its image cannot be used."""
+    def rescore(self, items: Sequence[tuple[QueryScores, ScoredCandidate, str]]) -> Sequence[RescoredText | str]:
+        """Scores of a changed text of a candidate of each query, or why it cannot be scored."""
+
+    def added_objects(self, row: QueryScores) -> FloatArray:
+        """Boxes (m, 4) that count as ground truth of the query beside its annotations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class PairStage:
     chosen_cut_off: the best candidate stopped at its token limit;
     equal_texts: best and worst read the same, before or after refinement;
     small_margin: the best is less than `min_margin` above the worst;
-    no_box_matched: no box of the best meets an annotation, so the pair would prefer words alone, and no boxes at all once
+    no_box_matched: no box of the best meets the ground truth, so the pair would prefer words alone, and no boxes at all once
     the strays are stripped (ours);
     refined_worse: refined, the best is less than `min_margin` above the worst (a moved box can lose a little to the grid
     it is written on, so the refined text may score below its own original; against the rejected it must hold);
@@ -72,7 +75,7 @@ class PairStage:
     """
 
     name = "pairs"
-    version = 2
+    version = 3
     output = PreferencePair
 
     def __init__(self, recipe: Pairs, dialect: Dialect, scorer: Rescorer) -> None:
@@ -91,7 +94,7 @@ class PairStage:
     def process(self, rows: Sequence[QueryScores]) -> Iterator[PreferencePair | Dropped]:
         """Pair each query's candidates, in order."""
         drafts = [self._draft(row) for row in rows]
-        texts = [(d.query, d.chosen, d.refined.text) for d in drafts if isinstance(d, _Draft)]
+        texts = [(row, d.chosen, d.refined.text) for row, d in zip(rows, drafts, strict=True) if isinstance(d, _Draft)]
         rescored = iter(self._scorer.rescore(texts))
         for row, draft in zip(rows, drafts, strict=True):
             outcome = draft if isinstance(draft, str) else self._judge(draft, next(rescored))
@@ -132,18 +135,18 @@ class PairStage:
         if not unrefined and chosen.composite - rejected.composite < self._recipe.min_margin:
             return "small_margin"
         gt = [item.box for item in row.query.objects]
-        options = self._recipe
-        refined = refine(chosen.text, self._dialect, row.query.size, gt, options.min_iou, options.unmatched)
+        added, options = self._scorer.added_objects(row), self._recipe
+        refined = refine(chosen.text, self._dialect, row.query.size, gt, options.min_iou, options.unmatched, added)
         if refined.refined == 0:
             return "no_box_matched"
         if refined.text == rejected.text:
             return "equal_texts"
         return _Draft(row.query, chosen, rejected, refined)
 
-    def _judge(self, draft: _Draft, scores: RescoredText | ImageFault) -> PreferencePair | str:
+    def _judge(self, draft: _Draft, scores: RescoredText | str) -> PreferencePair | str:
         """The pair, or the reason why the refined text makes none."""
-        if isinstance(scores, ImageFault):
-            return scores.reason
+        if isinstance(scores, str):
+            return scores
         unrefined = self._recipe.rejected == "unrefined"
         gain = scores.composite - draft.rejected.composite
         if gain < self._recipe.min_margin:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from spr.boxes import Box, Size
 from spr.errors import DataError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,18 @@ class Mention:
 
 
 @dataclass(frozen=True, slots=True)
+class Detection:
+    """One box that an open-vocabulary detector found for a phrase of a text; `score` in 0..1."""
+
+    phrase: str
+    box: Box
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class ScoredCandidate:
-    """A candidate with its mentions and scores; `detail` holds every part that made them, by name."""
+    """A candidate with its mentions, what a detector found for its phrases inside the region (nothing where the recipe names
+    no detector), and its scores; `detail` holds every part that made them, by name."""
 
     query_id: str
     k: int
@@ -116,6 +126,7 @@ class ScoredCandidate:
     semantic: float
     localization: float
     composite: float
+    detections: tuple[Detection, ...] = ()
     detail: dict[str, float] = field(default_factory=dict)
 
 

@@ -6,7 +6,7 @@ the model's own digit style survives and preferences are about places, not about
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
-from spr.boxes import Box, Size, as_box, as_boxes, iou
+from spr.boxes import Box, FloatArray, Size, as_box, as_boxes, iou
 from spr.models.base import Dialect
 from spr.records import Mention
 
@@ -25,9 +25,9 @@ Unmatched = Literal["strip_box", "keep", "drop_phrase"]
 class Refined:
     """A refined text.
 
-    `matches` maps the mentions that were moved to their ground-truth box (indices, mentions as `Dialect.parse` numbers
-    them), `unmatched` are the other mentions, unreadable ones among them. `refined` counts the moved boxes, `stripped` the
-    mentions that lost their box.
+    `matches` maps the mentions that were moved to their ground-truth box: indices, mentions as `Dialect.parse` numbers them,
+    boxes of `added` counting on from the others. `unmatched` are the other mentions, unreadable ones among them. `refined`
+    counts the moved boxes, `stripped` the mentions that lost their box.
     """
 
     text: str
@@ -44,16 +44,19 @@ def refine(
     gt_boxes: ArrayLike | Sequence[Box],
     min_iou: float = 0.5,
     unmatched: Unmatched = "strip_box",
+    added: ArrayLike | Sequence[Box] = (),
 ) -> Refined:
     """Refine a text about an image of `size` = (width, height) against ground truth (n, 4), xyxy pixels, n >= 0.
 
     A mention whose box is matched gets the ground-truth box in the dialect's format. Any other, and any that cannot be
     read, loses its mark-up and keeps its words (`strip_box`), stays as it is (`keep`), or goes with its words
-    (`drop_phrase`).
+    (`drop_phrase`). `added` (m, 4) is ground truth of second rank, e.g. a detector's: it is matched to the mentions that meet
+    none of the first.
     """
-    gt = as_boxes(gt_boxes)
+    gt = np.concatenate([as_boxes(gt_boxes), as_boxes(added)])
     mentions = dialect.parse(text, size)
-    matches = match(mentions, gt, min_iou)
+    matches = match(mentions, as_boxes(gt_boxes), min_iou)
+    matches |= _match_rest(mentions, matches, as_boxes(added), min_iou, len(as_boxes(gt_boxes)))
     left = tuple(index for index in range(len(mentions)) if index not in matches)
     boxes: dict[int, Box | None] = {index: as_box(gt[target]) for index, target in matches.items()}
     if unmatched == "strip_box":
@@ -76,3 +79,12 @@ def match(mentions: Sequence[Mention], gt_boxes: ArrayLike, min_iou: float) -> d
     worth = np.where(overlaps > min_iou, overlaps, 0.0)
     rows, columns = linear_sum_assignment(worth, maximize=True)
     return {readable[row][0]: int(column) for row, column in zip(rows, columns, strict=True) if worth[row, column] > 0}
+
+
+def _match_rest(
+    mentions: Sequence[Mention], taken: Mapping[int, int], added: FloatArray, min_iou: float, offset: int
+) -> dict[int, int]:
+    """Match the mentions that are not taken to `added` (m, 4), whose boxes count from `offset`."""
+    left = [index for index in range(len(mentions)) if index not in taken]
+    found = match([mentions[index] for index in left], added, min_iou)
+    return {left[row]: offset + column for row, column in found.items()}

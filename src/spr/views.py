@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from spr.evaluation.tables import rec_table, regions_table
 from spr.pipeline.funnel import of_manifests, of_source, of_task_sources, shards_in_all
 from spr.pipeline.metrics import step_manifests
 from spr.pipeline.planning import PlanRow
+from spr.report.case import Cases
+from spr.report.data import read_run
+from spr.report.server import open_server
+from spr.report.terminal import case_text
 from spr.running.files import read_json
 from spr.running.run_dir import RunDir
 from spr.running.steps import DONE, STALE, TO_DO
@@ -79,6 +84,20 @@ def show_results(path: Path) -> None:
 def task_table(task: str, metrics: Mapping[str, Any]) -> Table:
     """One task's result: base, tuned and the gain with its interval."""
     return _TASK_TABLES[task](metrics)
+
+
+def pair_view(path: Path, name: str) -> Iterator[RenderableType]:
+    """One pair of a run, by its id or its query's. Raises DataError for a name that the run does not hold, and what
+    `spr.report.data.read_run` raises."""
+    yield from case_text(Cases(read_run(path)).find(name))
+
+
+def serve_report(path: Path, port: int) -> None:
+    """Serve a run's report on 127.0.0.1 until Ctrl-C. Raises SprError when the port cannot be had."""
+    with open_server(path, port) as server:
+        print(f"http://127.0.0.1:{server.server_port}/ shows {path}; Ctrl-C ends it", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def _counts(counts: Mapping[str, Any]) -> list[str]:

@@ -62,7 +62,7 @@ def recipe_values(world: Path, model: Path, dialect: str, **changes: Any) -> dic
         "model": {"name": str(model), "dialect": dialect, "dtype": "float32"},
         "queries": {"max_region_area": 1.0},
         "candidates": {"k": 2, "prompts": ["plain", "names"], "max_new_tokens": 4},
-        "score": {"weight": 0},
+        "score": {"weight": 0, "localization": {"preset": "annotations_only"}},
         "train": {
             "max_steps": 2,
             "gradient_accumulation": 2,

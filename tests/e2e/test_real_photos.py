@@ -86,7 +86,7 @@ def test_imported_descriptions_become_pairs_refined_to_the_annotations_and_train
         real_data,
         model={"name": str(model), "dialect": "ferret", "dtype": "float32"},
         candidates={"source": "file", "path": str(tmp_path / "texts.jsonl")},
-        score={"weight": 0},
+        score={"weight": 0, "localization": {"preset": "annotations_only"}},
         train={
             "max_steps": 10,
             "gradient_accumulation": 2,
@@ -121,7 +121,7 @@ def test_a_text_for_an_unknown_query_is_counted(real_data: Path, tmp_path: Path)
         real_data,
         model={"name": str(build_llava_onevision(tmp_path / "model")), "dialect": "ferret", "dtype": "float32"},
         candidates={"source": "file", "path": str(tmp_path / "texts.jsonl")},
-        score={"weight": 0},
+        score={"weight": 0, "localization": {"preset": "annotations_only"}},
     )
     parsed = check_recipe(recipe, "test")
     run(parsed, tmp_path / "run", until="queries")
@@ -142,7 +142,7 @@ def test_a_missing_file_of_texts_is_one_sentence(real_data: Path, tmp_path: Path
         real_data,
         model={"name": str(build_llava_onevision(tmp_path / "model")), "dialect": "ferret", "dtype": "float32"},
         candidates={"source": "file", "path": str(tmp_path / name)},
-        score={"weight": 0},
+        score={"weight": 0, "localization": {"preset": "annotations_only"}},
     )
     with pytest.raises(SprError, match=name):
         run(check_recipe(recipe, "test"), tmp_path / "run")

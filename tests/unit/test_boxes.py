@@ -97,3 +97,11 @@ def test_a_box_is_itself_and_lies_in_what_encloses_it(some: list[boxes.Box]) -> 
     assert np.diag(boxes.iou(some, some)).tolist() == [1.0] * len(some)
     assert boxes.coverage(some, [boxes.enclosing(some)]).tolist() == [[1.0]] * len(some)
     assert (boxes.gaps(some, [boxes.enclosing(some)]) == 0).all()
+
+
+def test_suppression_keeps_the_best_of_what_overlaps_and_the_earlier_of_equals() -> None:
+    a, almost_a, b = (0, 0, 10, 10), (0, 0, 10, 8), (20, 0, 30, 10)
+    assert boxes.nms([almost_a, a, b], [0.5, 0.9, 0.3], 0.7).tolist() == [1, 2]
+    assert boxes.nms([almost_a, a, b], [0.5, 0.5, 0.3], 0.7).tolist() == [0, 2]
+    assert boxes.nms([almost_a, a, b], [0.5, 0.9, 0.3], 0.8).tolist() == [1, 0, 2]
+    assert boxes.nms([], [], 0.7).tolist() == []

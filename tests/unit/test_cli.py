@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import json
 import resource
+import signal
+import socket
 import subprocess
 import sys
+import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,7 +36,7 @@ def test_help_takes_under_half_a_second_of_work() -> None:
     done = subprocess.run([SPR, "--help"], capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
-    for verb in ("demo", "init", "plan", "run", "status", "train", "eval", "report", "merge", "export"):
+    for verb in ("demo", "init", "plan", "run", "status", "show", "view", "train", "eval", "report", "merge", "export"):
         assert f"  {verb} " in done.stdout
 
 
@@ -89,7 +93,7 @@ def recipe_file(folder: Path, **changes: object) -> Path:
     values: dict[str, object] = {
         "source": {"annotations": str(folder / "no.json"), "image_root": str(folder)},
         "model": {"name": str(folder / "no model"), "dialect": "tiny"},
-        "score": {"weight": 0},
+        "score": {"weight": 0, "localization": {"preset": "annotations_only"}},
     }
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(values | changes))
@@ -145,6 +149,9 @@ ERRORS = {
     "task": (lambda f: ["eval", begun(f), "--task", "juggling"], 2, "the recipe has no section evaluation.juggling"),
     "format": (lambda f: ["export", begun(f), "--to", "floppy", "--out", f / "x"], 2, "--to floppy: there is no such format"),
     "export nothing": (lambda f: ["export", begun(f), "--to", "trl", "--out", f / "x"], 1, "none of 0 preference pairs"),
+    "show nothing": (lambda f: ["show", begun(f), "a-pair"], 1, "holds no pairs; `spr status"),
+    "show nowhere": (lambda f: ["show", f / "nowhere", "a-pair"], 1, "nowhere is no run directory"),
+    "view nowhere": (lambda f: ["view", f / "nowhere"], 1, "nowhere is no run directory"),
     "merge nothing": (lambda f: ["merge", begun(f), "--out", f / "x"], 2, "holds no adapter"),
 }
 
@@ -160,7 +167,9 @@ def test_a_user_fault_is_one_sentence_and_an_exit_code(
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("arguments", [["fly"], ["run"], ["run", "a.yaml", "--sideways"], ["export", "a"]])
+@pytest.mark.parametrize(
+    "arguments", [["fly"], ["run"], ["run", "a.yaml", "--sideways"], ["export", "a"], ["view", "a", "--port", "65536"]]
+)
 def test_bad_usage_is_exit_code_2(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert spr(monkeypatch, *arguments) == 2
 
@@ -184,6 +193,30 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "argv", ["spr", "init", str(tmp_path)])
     with pytest.raises(ZeroDivisionError):
         cli.main()
+
+
+def test_view_says_where_it_listens_and_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    command = [SPR, "view", begun(tmp_path), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        address = said.split()[0]
+        with urllib.request.urlopen(address, timeout=30) as page:
+            assert "No stage has a finished shard yet" in page.read().decode()
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=30)
+    assert (process.returncode, out, errors) == (0, "", "")
+    assert address.startswith("http://127.0.0.1:")
+
+
+def test_view_of_a_taken_port_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert spr(monkeypatch, "view", begun(tmp_path), "--port", str(port)) == 1
+    assert capsys.readouterr().err.startswith(f"error: port {port} of 127.0.0.1 cannot be had: ")
 
 
 def test_a_run_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ from spr.rewards.stage import ScoreStage
 
 DOG = SceneObject("1", "dog", (0.0, 0.0, 10.0, 10.0))
 QUERY = RegionQuery("7-0", "7", "7.png", 100, 100, (0.0, 0.0, 50.0, 50.0), (DOG,))
-SCORE = Score(weight=0)
+SCORE = Score.model_validate({"weight": 0, "localization": {"preset": "annotations_only"}})
 
 
 def candidate(k: int, text: str, finish_reason: str = "stop") -> Candidate:
@@ -183,7 +183,7 @@ def test_recipe_refuses_both_same_mentions_and_unrefined() -> None:
     data = {
         "source": {"annotations": "a", "image_root": "b"},
         "model": {"name": "m", "dialect": "ferret"},
-        "score": {"weight": 0},
+        "score": {"weight": 0, "localization": {"preset": "annotations_only"}},
         "pairs": {"same_mentions": True, "rejected": "unrefined"},
     }
     with pytest.raises(RecipeError, match="same_mentions compares candidates"):

@@ -14,7 +14,7 @@ from spr.recipe import Recipe, check_recipe, load_recipe
 MINIMAL: dict[str, Any] = {
     "source": {"annotations": "a.json", "image_root": "images"},
     "model": {"name": "m", "dialect": "tiny"},
-    "score": {"weight": 0},
+    "score": {"weight": 0, "localization": {"preset": "annotations_only"}},
 }
 
 
@@ -65,7 +65,12 @@ def test_overrides_are_yaml_values_in_their_place(recipe: Path) -> None:
         ("train.loss_type=[kto]", "train.loss_type.0 is 'kto'; it should be 'sigmoid', 'hinge', 'ipo' or 'sft'"),
         ("train.loss_type=[sft]", "train: loss_type [sft] alone is no preference loss"),
         ("train.loss_weights=[1, 2]", "train: 2 loss_weights for 1 loss types"),
-        ("score.weight=0.5", "score: score.weight is above 0 but score.semantic names no model"),
+        ("score.weight=0.5", "score: weight is above 0 but score.semantic names no model"),
+        ("score.localization.preset=paper", "score: localization.preset is paper but score.detector names no model"),
+        ("score.localization.rewards={}", "score.localization.rewards is {}"),
+        ("score.localization.rewards={f1_hungarian: 0}", "score.localization.rewards.f1_hungarian is 0"),
+        ("score.localization.rewards={iou: 1}", "score.localization.rewards.iou"),
+        ("score.detector={model: d, dtype: bfloat16}", "score.detector.dtype is 'bfloat16'"),
         ("queries.max_objects=3", "queries: max_objects 3 is below min_objects 4"),
         ("candidates.source=file", "candidates: `path` goes with `source: file`"),
         ("candidates.prompts=[]", "candidates: prompts is empty"),

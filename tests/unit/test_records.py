@@ -48,14 +48,14 @@ def test_a_parquet_file_keeps_record_and_version(tmp_path: Path) -> None:
 
 def test_another_record_is_refused_by_name() -> None:
     table = records.to_table([records.Dropped("1", "queries", "image_missing")], records.Dropped)
-    with pytest.raises(DataError, match=r"part-00000 holds Dropped rows .* reads Scene version 1"):
+    with pytest.raises(DataError, match=r"part-00000 holds Dropped rows .* reads Scene version 2"):
         records.from_table(table, records.Scene, "part-00000")
 
 
 def test_another_schema_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     table = records.to_table([records.Dropped("1", "queries", "image_missing")], records.Dropped)
-    monkeypatch.setattr(records, "SCHEMA_VERSION", 2)
-    with pytest.raises(DataError, match=r"schema version 1; .* version 2"):
+    monkeypatch.setattr(records, "SCHEMA_VERSION", 3)
+    with pytest.raises(DataError, match=r"schema version 2; .* version 3"):
         records.from_table(table, records.Dropped)
 
 

@@ -54,6 +54,14 @@ def test_a_box_that_cannot_be_read_counts_as_unmatched(bracket: Dialect) -> None
     assert (refined.refined, refined.stripped) == (1, 1)
 
 
+def test_annotations_are_matched_first_and_what_a_detector_added_takes_the_rest(bracket: Dialect) -> None:
+    beside_dog, bird = (0.0, 0.0, 10.0, 8.0), (50.0, 50.0, 60.0, 60.0)
+    text = "A dog [0, 0, 10, 8], a bird [50, 50, 60, 58] and a cat [70, 0, 80, 10]."
+    refined = refine(text, bracket, SIZE, [CAT, DOG], added=[beside_dog, bird])
+    assert refined.text == "A dog [0, 0, 10, 10], a bird [50, 50, 60, 60] and a cat."
+    assert (refined.matches, refined.unmatched) == ({0: 1, 1: 3}, (2,))
+
+
 def test_one_object_takes_one_mention_the_better_one(bracket: Dialect) -> None:
     refined = refine("A dog [0, 0, 10, 7], a dog [0, 0, 10, 9].", bracket, SIZE, [DOG])
     assert refined.text == "A dog, a dog [0, 0, 10, 10]."

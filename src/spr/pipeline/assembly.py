@@ -48,8 +48,12 @@ def data_steps(recipe: Recipe, run: RunDir, scenes: Sequence[Scene], until: str 
     if not (recipe.candidates.source == "file" and until == DATA[0]):
         stages += [
             _candidate_stage(recipe),
-            ScoreStage(recipe.score, recipe_dialect(recipe), root),
-            PairStage(recipe.pairs, recipe_dialect(recipe), Scorer(recipe.score, recipe_dialect(recipe), root)),
+            ScoreStage(recipe.score, recipe_dialect(recipe), root, recipe.queries.coverage),
+            PairStage(
+                recipe.pairs,
+                recipe_dialect(recipe),
+                Scorer(recipe.score, recipe_dialect(recipe), root, recipe.queries.coverage),
+            ),
         ]
     stores = [ShardStore(run.path / stage.name, run.path / "dropped" / stage.name, stage.output) for stage in stages]
     first: ShardInput = RowInput(scenes, recipe.shard_size)

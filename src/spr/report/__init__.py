@@ -1,4 +1,4 @@
-"""Stage 7: a run directory becomes one static page, and its figures files of their own. No network, no JavaScript."""
+"""Stage 7: a run directory becomes a folder of static pages, and its figures files of their own. No page loads anything."""
 
 from spr.report.figures import write_figures
 from spr.report.page import write_report

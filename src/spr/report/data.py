@@ -14,7 +14,7 @@ from typing import Any
 
 from spr.errors import DataError
 from spr.recipe import Recipe
-from spr.records import Candidate, PreferencePair, RegionQuery, ScoredCandidate
+from spr.records import Candidate, Dropped, PreferencePair, RegionQuery, ScoredCandidate
 from spr.running.run_dir import RunDir
 from spr.running.shards import ShardStore
 
@@ -54,6 +54,11 @@ class Run:
     log: list[dict[str, Any]]
 
     @property
+    def name(self) -> str:
+        """The name of the run's directory."""
+        return self.path.resolve().name
+
+    @property
     def tasks(self) -> dict[str, Any]:
         """The evaluated tasks of metrics.json by name."""
         return dict(self.metrics.get("tasks", {}))
@@ -80,6 +85,12 @@ def read_run(path: Path) -> Run:
         metrics=metrics,
         log=_log(run_dir.policy / "log.jsonl"),
     )
+
+
+def dropped_queries(path: Path) -> dict[str, Dropped]:
+    """The queries of RUN that a stage dropped, by query id. Raises DataError for a broken file."""
+    stages = ("candidates", "scores", "pairs")
+    return {row.row_id: row for stage in stages for row in _store(path, stage).all_dropped()}
 
 
 def _store(path: Path, stage: str) -> ShardStore:

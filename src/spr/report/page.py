@@ -1,29 +1,30 @@
-"""The report page: everything that a run holds, on one static page that needs nothing but itself.
+"""The report: everything that a run holds on one static page, and a page for each pair that is drawn on it.
 
-Here the parts are put together; what they say and how they look is said in their own modules and in `templates/`.
+Here the parts of the first page are put together; what they say and how they look is said in their own modules and in
+`templates/`. A pair's own page is made by `pair_page`.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from spr import images
-from spr.models import dialects
 from spr.models.base import Dialect
 from spr.records import PreferencePair
 from spr.report import charts
-from spr.report.boxes_svg import CHOSEN, REJECTED, TRUTH, draw_pair
+from spr.report.analysis import compare_presets, disagreement, endings
+from spr.report.boxes_svg import draw_pair
+from spr.report.case import Cases, page_name
 from spr.report.data import Run, read_run
+from spr.report.pair_page import recipe_dialect, write_pages
 from spr.report.summaries import chosen_drift, measure_lengths, spread_over_margins, summarise_scores
-from spr.report.svg import COLOURS, FONT
 from spr.report.tables import TASKS, accuracy_rows, funnel, measure_rows, verdict
+from spr.report.templating import render_page, words
 from spr.report.texts import mark_mentions
 from spr.running.files import write_atomic
 
@@ -47,9 +48,11 @@ _CURVES = {
 
 @dataclass(frozen=True, slots=True)
 class PairCard:
-    """One pair ready for the page; `picture` is None where the photo cannot be used, and `fault` says why."""
+    """One pair ready for the page; `picture` is None where the photo cannot be used, and `fault` says why. `page` is the
+    address of the pair's own page."""
 
     pair: PreferencePair
+    page: str
     picture: Markup | None
     fault: str
     chosen: Markup
@@ -58,33 +61,27 @@ class PairCard:
 
 
 def write_report(run: Path) -> Path:
-    """Write RUN/report/index.html from what RUN holds and return its path; the same run gives the same bytes.
+    """Write RUN/report/index.html and the pages of the pairs drawn on it, in RUN/report/pairs, from what RUN holds; the same
+    run gives the same bytes. Returns the path of the index.
 
-    Raises ResumeError, DataError or RecipeError when the run cannot be read (see `read_run`), DiskError when the page
-    cannot be written.
+    Raises ResumeError, DataError or RecipeError when the run cannot be read (see `read_run`), DiskError when a page cannot be
+    written.
     """
+    whole = read_run(run)
+    write_pages(Cases(whole), _drawn(whole))
     page = run / "report" / "index.html"
-    write_atomic(page, render(read_run(run)).encode())
+    write_atomic(page, render(whole).encode())
     return page
 
 
-def render(run: Run) -> str:
-    """The whole page as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("spr.report", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(num=_number, signed=_signed, count=_count, words=_words, duration=_duration)
-    dialect = dialects.get(run.recipe.model.dialect, **run.recipe.model.dialect_options)
-    return environment.get_template("report.html.j2").render(
+def render(run: Run, listing: str | None = None) -> str:
+    """The first page as HTML; `listing` is the address of the list of all pairs, where there is one."""
+    dialect = recipe_dialect(run.recipe)
+    return render_page(
+        "report.html.j2",
         run=run,
-        name=run.path.resolve().name,
-        colours=COLOURS,
-        font=Markup(FONT),
-        strokes={"chosen": CHOSEN, "rejected": REJECTED, "truth": TRUTH},
+        name=run.name,
+        listing=listing,
         updates=int(max((line["step"] for line in run.log if "step" in line), default=0)),
         seconds=run.metrics.get("seconds", {}),
         rec=_accuracies(run),
@@ -93,11 +90,16 @@ def render(run: Run) -> str:
         titles=TASKS,
         funnel=funnel(run.flows),
         scores=_scores(run),
-        cards=[_card(run, pair, dialect) for pair in spread_over_margins(run.pairs or [], DRAWN)],
+        cards=[_card(run, pair, dialect) for pair in _drawn(run)],
         lengths=_lengths(run, dialect),
         training=_training(run),
         recipe=run.recipe.model_dump_json(indent=2),
     )
+
+
+def _drawn(run: Run) -> list[PreferencePair]:
+    """The pairs that are drawn on the first page, in their order there."""
+    return spread_over_margins(run.pairs or [], DRAWN)
 
 
 def _accuracies(run: Run) -> dict[str, Any] | None:
@@ -113,12 +115,19 @@ def _accuracies(run: Run) -> dict[str, Any] | None:
 
 
 def _scores(run: Run) -> dict[str, Any] | None:
-    """Histograms, spreads and correlations; None while nothing is scored."""
+    """Histograms, spreads, correlations, and what decides between candidates; None while nothing is scored."""
     if not run.scores:
         return None
     summary = summarise_scores(run.scores)
-    pictures = [Markup(charts.histogram(summary.values[name], _words(name))) for name in summary.names]
-    return {"summary": summary, "pictures": pictures, "n": len(run.scores)}
+    return {
+        "summary": summary,
+        "pictures": [Markup(charts.histogram(summary.values[name], words(name))) for name in summary.main],
+        "n": len(run.scores),
+        "queries": len({row.query_id for row in run.scores}),
+        "disagreement": disagreement(run.scores),
+        "endings": endings(run.flows),
+        "others": compare_presets(run.scores, run.recipe),
+    }
 
 
 def _card(run: Run, pair: PreferencePair, dialect: Dialect) -> PairCard:
@@ -130,6 +139,7 @@ def _card(run: Run, pair: PreferencePair, dialect: Dialect) -> PairCard:
         fault = str(error)
     return PairCard(
         pair=pair,
+        page=f"pairs/{page_name(pair.pair_id)}.html",
         picture=picture,
         fault=fault,
         chosen=mark_mentions(pair.chosen, chosen),
@@ -160,32 +170,3 @@ def _training(run: Run) -> dict[str, Any] | None:
     present = [parts for key, parts in _CURVES.items() if any(key in line for line in run.log)]
     pictures = [Markup(charts.curve(run.log, *parts)) for parts in present]
     return {"pictures": pictures, "drift": chosen_drift(run.log, run.recipe.train.beta)}
-
-
-def _number(value: float | None, digits: int) -> str:
-    if value is None or not math.isfinite(value):
-        return "\N{EN DASH}"
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _signed(value: float | None, digits: int) -> str:
-    text = _number(value, digits)
-    return text if value is None or not value > 0 else f"+{text}"
-
-
-def _count(value: int) -> str:
-    return f"{value:,}"
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _duration(seconds: float) -> str:
-    """Seconds for people: 48 s, 5 min 12 s, 3 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

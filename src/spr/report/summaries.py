@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -16,43 +15,50 @@ from scipy.stats import rankdata
 from spr.boxes import FloatArray
 from spr.models.base import Dialect
 from spr.records import PreferencePair, ScoredCandidate
-
-SCORES = ("semantic_crop", "semantic_local", "semantic", "localization", "composite")
+from spr.report.analysis import SCORES, by_query, term, term_names
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreSummary:
-    """What the scored candidates of a run look like, in the order of `names` (those that were computed at all).
+    """What the scored candidates of a run look like, term by term (`names`, those that were computed at all).
 
     `values[name]` (n,) over all candidates. `spread` is the mean over queries of the standard deviation between the
-    candidates of one query, `reach` the mean of best minus worst; `pearson` (m, m) is taken over all candidates;
-    `rank` is the mean over queries of Spearman's correlation with the composite, the order that pairs are made from.
+    candidates of one query, `reach` the mean of best minus worst; `rank` is the mean over queries of Spearman's correlation
+    with the composite, the order that pairs are made from, and `ranked` the number of queries over which it is defined
+    (those in which both the term and the composite vary). `pearson` (m, m) is taken over all candidates, between the m terms
+    in `main`: the two cosines, semantic, localization and composite.
     """
 
     names: tuple[str, ...]
+    main: tuple[str, ...]
     values: dict[str, FloatArray]
     spread: dict[str, float]
     reach: dict[str, float]
-    pearson: FloatArray
     rank: dict[str, float]
+    ranked: dict[str, int]
+    pearson: FloatArray
 
 
 def summarise_scores(rows: Sequence[ScoredCandidate]) -> ScoreSummary:
     """Scored candidates, queries in a row -> their summary. A score that is NaN throughout was not computed: left out."""
-    columns = {name: np.array([getattr(row, name) for row in rows], dtype=np.float64) for name in SCORES}
-    names = tuple(name for name in SCORES if np.isfinite(columns[name]).any())
-    groups = [[i for i, _ in group] for _, group in groupby(enumerate(rows), key=lambda pair: pair[1].query_id)]
-    within = {name: [columns[name][group] for group in groups] for name in names}
+    names = term_names(rows)
+    main = tuple(name for name in names if name in SCORES)
+    groups = list(by_query(rows))
+    within = {name: [np.array([term(row, name) for row in group]) for group in groups] for name in names}
+    columns = {name: np.concatenate(values) for name, values in within.items()}
+    ranks = {
+        name: [correlation(rankdata(v), rankdata(s)) for v, s in zip(values, within["composite"], strict=True)]
+        for name, values in within.items()
+    }
     return ScoreSummary(
         names=names,
-        values={name: columns[name][np.isfinite(columns[name])] for name in names},
-        spread={name: _mean([float(np.std(v)) for v in within[name]]) for name in names},
-        reach={name: _mean([float(np.ptp(v)) for v in within[name]]) for name in names},
-        pearson=np.array([[correlation(columns[a], columns[b]) for b in names] for a in names]),
-        rank={
-            name: _mean([correlation(rankdata(v), rankdata(s)) for v, s in zip(within[name], within["composite"], strict=True)])
-            for name in names
-        },
+        main=main,
+        values={name: values[np.isfinite(values)] for name, values in columns.items()},
+        spread={name: _mean([float(np.std(v)) for v in values]) for name, values in within.items()},
+        reach={name: _mean([float(np.ptp(v)) for v in values]) for name, values in within.items()},
+        rank={name: _mean(found) for name, found in ranks.items()},
+        ranked={name: int(np.isfinite(found).sum()) for name, found in ranks.items()},
+        pearson=np.array([[correlation(columns[a], columns[b]) for b in main] for a in main]),
     )
 
 

@@ -1,184 +1,205 @@
-"""All scores of texts about regions: parse, compare boxes, compare words, mix. What candidates are ranked by.
+"""All scores of texts about regions: read images once, compare words and boxes, judge. What candidates are ranked by.
 
-Works on values; `stage` makes a stage of it. No torch here: the CLIP is loaded when a text is first compared with pixels.
+Here the models are fed; what their answers are worth is said in `judging`. No torch here: a model is loaded when the first
+text needs it.
 """
 
 from __future__ import annotations
 
 import json
-import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from spr.boxes import FloatArray
 from spr.images import ImageFault, load
 from spr.models.base import Dialect
 from spr.models.identity import identity
 from spr.recipe import Score
-from spr.records import Mention, RegionQuery, ScoredCandidate
-from spr.rewards.composite import composite_score
-from spr.rewards.localization import annotations_only, best_overlaps, localization_score
+from spr.records import QueryScores, RegionQuery, ScoredCandidate
+from spr.rewards.judging import Evidence, Scores, added_objects, judge, judge_again
+from spr.rewards.localization import inside
+from spr.rewards.phrases import NounChunks, load_noun_chunks, phrases_of
 
 if TYPE_CHECKING:
+    from spr.rewards.detector import PhraseDetector
     from spr.rewards.semantic import SemanticScorer, SemanticScores
 
 QUERIES_AT_A_TIME = 64
 """Queries whose images are held in memory together."""
+NO_GROUND_TRUTH = "no_ground_truth"
 
-_SEMANTIC_DETAIL = ("text_chunks", "truncated_tokens")
+_OF_WORDS = ("text_chunks", "truncated_tokens", "n_phrases")
 Texts = tuple[RegionQuery, Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What one text is worth. Semantic values are NaN where the recipe names no semantic model.
-
-    `detail`: n_gt, n_mentions (readable), n_unreadable, n_matched (ground-truth boxes recovered), mean_matched_iou (absent
-    where none was), text_chunks and truncated_tokens (absent without a semantic model).
-    """
-
-    mentions: tuple[Mention, ...]
-    semantic_crop: float
-    semantic_local: float
-    semantic: float
-    localization: float
-    composite: float
-    detail: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Semantic:
-    """The semantic part of one text's scores."""
-
-    crop: float = math.nan
-    local: float = math.nan
-    detail: dict[str, float] = field(default_factory=dict)
+Images = dict[tuple[str, tuple[int, int]], Image.Image | ImageFault]
 
 
 class Scorer:
-    """Scores texts as the recipe's `score` says. `setup` names the device; raises ModelError once the CLIP is needed and
-    cannot be loaded. A scorer that has not scored yet can be pickled."""
+    """Scores texts as the recipe's `score` says. `setup` names the device; raises ModelError once a model is needed and cannot
+    be loaded. A scorer that has not scored yet can be pickled.
 
-    def __init__(self, recipe: Score, dialect: Dialect, image_root: Path) -> None:
-        self._recipe, self._dialect, self._image_root = recipe, dialect, image_root
+    `coverage` is the share of a detected box that the region must cover, as for annotations. `seconds` counts the time spent
+    on decode, semantic and detector.
+    """
+
+    def __init__(self, recipe: Score, dialect: Dialect, image_root: Path, coverage: float = 0.5) -> None:
+        self._recipe, self._dialect, self._image_root, self._coverage = recipe, dialect, image_root, coverage
         self._device = "cpu"
         self._clip: SemanticScorer | None = None
+        self._detector: PhraseDetector | None = None
+        self._noun_chunks: NounChunks | None = None
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @cached_property
     def recipe_part(self) -> dict[str, Any]:
-        """The recipe's `score`, with the identity of the semantic model in the place of its name, and the dialect with the
+        """The recipe's `score`, with the identities of the models in the place of their names, and the dialect with the
         options it was built with: another frame reads other boxes from the same texts."""
         part = self._recipe.model_dump(mode="json")
-        semantic = self._recipe.semantic
-        if semantic is not None:
-            part["semantic"] |= {"model": identity(semantic.model, semantic.revision)}
+        for name in ("semantic", "detector"):
+            options = getattr(self._recipe, name)
+            if options is not None:
+                part[name] |= {"model": identity(options.model, options.revision)}
+        if self._recipe.detector is not None:
+            part["coverage"] = self._coverage
         dialect = {"name": self._dialect.name, "options": vars(self._dialect)}
         return {"score": part, "dialect": json.loads(json.dumps(dialect))}
 
     def setup(self, device: str) -> None:
-        """Name the device for the semantic model, which is loaded when the first text is compared with pixels."""
+        """Name the device for the models, which are loaded when the first text needs them."""
         self._device = device
 
-    def score(self, queries: Sequence[Texts]) -> list[list[Scores] | ImageFault]:
-        """Score each query's texts, in order; a query whose image cannot be used gets its ImageFault instead.
-
-        Without a semantic model no image is read. Raises ValueError for a query without annotated objects.
-        """
-        results: list[list[Scores] | ImageFault] = []
+    def score(self, queries: Sequence[Texts]) -> list[list[Scores] | str]:
+        """Score each query's texts, in order. A query that cannot be scored gets the reason instead: that of its image, or
+        no_ground_truth. Without models no image is read."""
+        results: list[list[Scores] | str] = []
         rows = iter(queries)
         while block := list(islice(rows, QUERIES_AT_A_TIME)):
-            semantics = self._semantics(block)
-            results.extend(
-                semantic if isinstance(semantic, ImageFault) else self._mix(query, texts, semantic)
-                for (query, texts), semantic in zip(block, semantics, strict=True)
-            )
+            for (query, _), known in zip(block, self._evidence(block), strict=True):
+                results.append(known if isinstance(known, str) else judge(self._recipe, query, known) or NO_GROUND_TRUTH)
         return results
 
-    def rescore(self, items: Sequence[tuple[RegionQuery, ScoredCandidate, str]]) -> list[Scores | ImageFault]:
-        """Score a changed text of each candidate. Where only boxes changed the words are the same, and so are their
-        semantic scores: they are taken over, not computed again."""
-        same = [self._recipe.semantic is None or self._words(text, q) == self._words(c.text, q) for q, c, text in items]
-        changed = [(query, [text]) for (query, _, text), known in zip(items, same, strict=True) if not known]
-        fresh = iter(self.score(changed))
-        return [self._reuse(*item) if known else _only(next(fresh)) for item, known in zip(items, same, strict=True)]
+    def rescore(self, items: Sequence[tuple[QueryScores, ScoredCandidate, str]]) -> list[Scores | str]:
+        """Score a changed text of each candidate against the ground truth of its query.
 
-    def _reuse(self, query: RegionQuery, candidate: ScoredCandidate, text: str) -> Scores:
-        """Scores of a text that has the words of a candidate."""
-        detail = {name: value for name, value in candidate.detail.items() if name in _SEMANTIC_DETAIL}
-        semantic = _Semantic(candidate.semantic_crop, candidate.semantic_local, detail)
-        return self._mix(query, [text], [semantic])[0]
+        Where only boxes changed the words are the same, and so are their semantic scores and the detector's boxes: they are
+        taken over, not computed again.
+        """
+        same = [self._words(text, row.query) == self._words(old.text, row.query) for row, old, text in items]
+        changed = [(row.query, [text]) for (row, _, text), known in zip(items, same, strict=True) if not known]
+        fresh: Iterator[list[Evidence] | str] = iter(self._evidence(changed))
+        results: list[Scores | str] = []
+        for (row, old, text), known in zip(items, same, strict=True):
+            evidence = [self._reused(row.query, old, text)] if known else next(fresh)
+            if isinstance(evidence, str):
+                results.append(evidence)
+            else:
+                results.append(judge_again(self._recipe, row.query, row.candidates, evidence[0]))
+        return results
+
+    def added_objects(self, row: QueryScores) -> FloatArray:
+        """The boxes (m, 4) that the detector adds to the query's annotations as ground truth."""
+        return added_objects(self._recipe, row.query, [candidate.detections for candidate in row.candidates])
+
+    def _reused(self, query: RegionQuery, old: ScoredCandidate, text: str) -> Evidence:
+        """Evidence for a text that has the words of a candidate."""
+        detail = {name: value for name, value in old.detail.items() if name in _OF_WORDS}
+        mentions = tuple(self._dialect.parse(text, query.size))
+        return Evidence(mentions, old.detections, old.semantic_crop, old.semantic_local, detail)
 
     def _words(self, text: str, query: RegionQuery) -> str:
         return self._dialect.words(text, query.size)
 
-    def _mix(self, query: RegionQuery, texts: Sequence[str], semantics: Sequence[_Semantic]) -> list[Scores]:
-        """One query's scores, from its texts and their semantic parts."""
-        options = self._recipe.localization
-        mentions = [tuple(self._dialect.parse(text, query.size)) for text in texts]
-        boxes = annotations_only(query, mentions)
-        scores = []
-        for found, predicted, semantic in zip(mentions, boxes.predicted, semantics, strict=True):
-            localization = localization_score(boxes.gt, predicted, options.threshold, options.binary)
-            mean = (semantic.crop + semantic.local) / 2
-            overlaps = best_overlaps(boxes.gt, predicted, options.threshold)
-            matched = overlaps[overlaps > 0]
-            detail = {
-                "n_gt": float(len(boxes.gt)),
-                "n_mentions": float(len(predicted)),
-                "n_unreadable": float(len(found) - len(predicted)),
-                "n_matched": float(len(matched)),
-                **({"mean_matched_iou": float(matched.mean())} if len(matched) else {}),
-                **semantic.detail,
-            }
-            composite = composite_score(mean, localization, self._recipe.weight)
-            scores.append(Scores(found, semantic.crop, semantic.local, mean, localization, composite, detail))
-        return scores
+    def _evidence(self, block: Sequence[Texts]) -> list[list[Evidence] | str]:
+        """What is known of each query's texts, or why its image cannot be used."""
+        read = [[Evidence(tuple(self._dialect.parse(text, query.size))) for text in texts] for query, texts in block]
+        if not (self._recipe.semantic or self._recipe.detector):
+            return list(read)
+        images = self._images(block)
+        rows: list[_Row | str] = []
+        for (query, texts), evidence in zip(block, read, strict=True):
+            image = images[(query.path, query.size)]
+            words = [self._words(text, query) for text in texts]
+            rows.append(image.reason if isinstance(image, ImageFault) else _Row(query, image, words, evidence))
+        usable = [row for row in rows if isinstance(row, _Row)]
+        self._compare(usable)
+        self._detect(usable)
+        return [row.evidence if isinstance(row, _Row) else row for row in rows]
 
-    def _semantics(self, block: Sequence[Texts]) -> list[list[_Semantic] | ImageFault]:
-        """The semantic parts of each query's texts, or the fault of its image."""
-        if self._recipe.semantic is None:
-            return [[_Semantic()] * len(texts) for _, texts in block]
+    def _compare(self, rows: Sequence[_Row]) -> None:
+        """Put the cosines into the rows' evidence."""
+        if self._recipe.semantic is None or not rows:
+            return
         from spr.rewards.semantic import SemanticItem, SemanticScorer
 
         if self._clip is None:
             self._clip = SemanticScorer(self._recipe.semantic, self._device)
-        images = self._images(block)
-        items, faults = [], {}
-        for index, (query, texts) in enumerate(block):
-            image = images[(query.path, query.size)]
-            if isinstance(image, ImageFault):
-                faults[index] = image
-            else:
-                items.append(SemanticItem(image, query.region, [self._words(text, query) for text in texts]))
-        scored: Iterator[SemanticScores] = iter(self._clip.score_many(items))
-        return [faults[index] if index in faults else _split(next(scored)) for index in range(len(block))]
+        with self._timed("semantic"):
+            scored = self._clip.score_many([SemanticItem(row.image, row.query.region, row.words) for row in rows])
+        for row, found in zip(rows, scored, strict=True):
+            row.evidence = [_with_cosines(evidence, found, k) for k, evidence in enumerate(row.evidence)]
 
-    def _images(self, block: Sequence[Texts]) -> dict[tuple[str, tuple[int, int]], Image.Image | ImageFault]:
+    def _detect(self, rows: Sequence[_Row]) -> None:
+        """Put the detector's boxes inside the regions into the rows' evidence."""
+        options = self._recipe.detector
+        if options is None or not rows:
+            return
+        from spr.rewards.detector import DetectionItem, PhraseDetector
+
+        if self._detector is None:
+            self._detector = PhraseDetector(options, self._device)
+            self._noun_chunks = load_noun_chunks(options.noun_chunks) if options.noun_chunks else None
+        with self._timed("detector"):
+            asked = [
+                [phrases_of(one.mentions, words, self._noun_chunks) for one, words in zip(row.evidence, row.words, strict=True)]
+                for row in rows
+            ]
+            found = self._detector.detect([DetectionItem(row.image, asks) for row, asks in zip(rows, asked, strict=True)])
+        for row, asks, detections in zip(rows, asked, found, strict=True):
+            kept = [inside(row.query.region, boxes, self._coverage) for boxes in detections]
+            row.evidence = [
+                replace(one, detections=boxes, detail=one.detail | {"n_phrases": float(len(phrases))})
+                for one, boxes, phrases in zip(row.evidence, kept, asks, strict=True)
+            ]
+
+    def _images(self, block: Sequence[Texts]) -> Images:
         """Each image of the block, read once, or why it cannot be used."""
-        images: dict[tuple[str, tuple[int, int]], Image.Image | ImageFault] = {}
-        for query, _ in block:
-            key = (query.path, query.size)
-            if key not in images:
-                try:
-                    images[key] = load(self._image_root, *key)
-                except ImageFault as fault:
-                    images[key] = fault
+        images: Images = {}
+        with self._timed("decode"):
+            for query, _ in block:
+                key = (query.path, query.size)
+                if key not in images:
+                    try:
+                        images[key] = load(self._image_root, *key)
+                    except ImageFault as fault:
+                        images[key] = fault
         return images
 
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        began = monotonic()
+        yield
+        self.seconds[name] += monotonic() - began
 
-def _only(scores: list[Scores] | ImageFault) -> Scores | ImageFault:
-    return scores if isinstance(scores, ImageFault) else scores[0]
+
+@dataclass(slots=True)
+class _Row:
+    """A query with its image, and the words and the evidence of each of its texts."""
+
+    query: RegionQuery
+    image: Image.Image
+    words: list[str]
+    evidence: list[Evidence]
 
 
-def _split(scores: SemanticScores) -> list[_Semantic]:
-    """Arrays over texts -> one value a text."""
-    columns = zip(scores.crop, scores.local, scores.chunks, scores.truncated_tokens, strict=True)
-    return [
-        _Semantic(float(crop), float(local), {"text_chunks": float(chunks), "truncated_tokens": float(lost)})
-        for crop, local, chunks, lost in columns
-    ]
+def _with_cosines(evidence: Evidence, found: SemanticScores, k: int) -> Evidence:
+    """The evidence of text k with its cosines."""
+    detail = {"text_chunks": float(found.chunks[k]), "truncated_tokens": float(found.truncated_tokens[k])}
+    return replace(evidence, crop=float(found.crop[k]), local=float(found.local[k]), detail=evidence.detail | detail)

@@ -1,4 +1,4 @@
-"""What the bundled models can do, on development scenes: `python -m spr.tiny.measure mllm|clip DIR [--scenes N]`.
+"""What the bundled models can do, on development scenes: `python -m spr.tiny.measure mllm|clip|detector DIR [--scenes N]`.
 
 Prints json. The figures of the model cards come from here; held-out scenes are never touched.
 """
@@ -9,6 +9,7 @@ import argparse
 import json
 import random
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from spr.recipe import Model, Semantic
 from spr.records import RegionQuery
 from spr.rewards.localization import localization_score
 from spr.rewards.semantic import SemanticItem, SemanticScorer
+from spr.tiny.detection_quality import detector_quality
 from spr.tiny.language import expressions, yes_no
 from spr.tiny.lessons import as_box, draw_region, scene_objects
 from spr.tiny.scenes import SIDE, TinyObject, layout, render
@@ -124,15 +126,21 @@ def _contrast(seed: int) -> SemanticItem:
     return SemanticItem(render(seed, objects), region, [" , ".join(names), *negatives(names, others, rng)])
 
 
+_MEASURES: dict[str, Callable[[Path, int], object]] = {
+    "mllm": mllm_quality,
+    "clip": clip_quality,
+    "detector": detector_quality,
+}
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=("mllm", "clip"))
+    parser.add_argument("model", choices=sorted(_MEASURES))
     parser.add_argument("directory", type=Path)
     parser.add_argument("--scenes", type=int, default=1000)
     args = parser.parse_args()
-    measured = mllm_quality(args.directory, args.scenes) if args.model == "mllm" else clip_quality(args.directory, args.scenes)
-    print(json.dumps(measured, indent=2))
+    print(json.dumps(_MEASURES[args.model](args.directory, args.scenes), indent=2))
 
 
 if __name__ == "__main__":

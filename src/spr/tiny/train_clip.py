@@ -40,9 +40,9 @@ class Plan:
     """The numbers of one training."""
 
     seed: int = 0
-    steps_patches: int = 400
-    steps: int = 900
-    batch: int = 64
+    steps_patches: int = 1600
+    steps: int = 2000
+    batch: int = 32
     rate: float = 1.5e-3
 
 

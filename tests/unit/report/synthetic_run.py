@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from PIL import Image, ImageDraw
 from spr.boxes import Box, as_box, clip, iou
 from spr.models import dialects
 from spr.recipe import Recipe, check_recipe
-from spr.records import Candidate, Dropped, PreferencePair, RegionQuery, SceneObject, ScoredCandidate
+from spr.records import Candidate, Detection, Dropped, PreferencePair, RegionQuery, SceneObject, ScoredCandidate
 from spr.running.run_dir import RunDir
 from spr.running.shards import Manifest, Origin, ShardStore, reasons
 
@@ -34,14 +35,18 @@ def write_run(
     kept_pairs: bool = True,
     text: str = "",
     metrics: dict[str, Any] | None = None,
+    detector: bool = True,
+    query_id: str = "img-{:03d}-0",
 ) -> Path:
-    """Write photos and RUN below `root`, return RUN. `text` is put before each description."""
+    """Write photos and RUN below `root`, return RUN. `text` is put before each description, `query_id` names the queries by
+    their number; without a detector the scores are by annotations only."""
     run = RunDir(root / "shapes-demo")
     run.prepare()
-    recipe = make_recipe(root / "photos")
+    recipe = make_recipe(root / "photos", detector)
     run.write_recipe(recipe)
     rng = np.random.default_rng(7)
-    scenes = [_draw_scene(rng, root / "photos", i) for i in range(photos)]
+    drawn = [_draw_scene(rng, root / "photos", i) for i in range(photos)]
+    scenes = [replace(scene, query_id=query_id.format(i)) for i, scene in enumerate(drawn)]
     empty = [Dropped(f"img-{i:03d}", "queries", "too_few_objects") for i in range(photos, photos + 4)]
     scored = [_candidates(rng, recipe, query, text) for query in scenes]
     made = [_pair(recipe, query, group) for query, group in zip(scenes, scored, strict=True)]
@@ -56,7 +61,7 @@ def write_run(
     }
     for stage, (out, dropped, record, parents) in stages.items():
         if stage in parts:
-            _write_shard(run.path, stage, out, dropped, record, parents)
+            write_stage(run.path, stage, out, dropped, record, parents)
             if stage == "queries":
                 _write_source(run.path, photos + 4)
     if "log" in parts:
@@ -67,12 +72,17 @@ def write_run(
     return run.path
 
 
-def make_recipe(photos: Path) -> Recipe:
+def make_recipe(photos: Path, detector: bool = True) -> Recipe:
+    score: dict[str, Any] = {"semantic": {"model": "models/shapes-clip"}}
+    if detector:
+        score |= {"detector": {"model": "models/shapes-detector"}}
+    else:
+        score |= {"localization": {"preset": "annotations_only"}}
     return check_recipe(
         {
             "source": {"annotations": str(photos / "instances.json"), "image_root": str(photos)},
             "model": {"name": "models/shapes-mllm", "dialect": "ferret"},
-            "score": {"semantic": {"model": "models/shapes-clip"}},
+            "score": score,
         },
         "synthetic",
     )
@@ -167,7 +177,7 @@ def _draw_scene(rng: np.random.Generator, folder: Path, number: int) -> RegionQu
     photo.save(folder / name, quality=88)
     inside = np.array([scene.box for scene in objects[: 4 + number % 2]])
     region = as_box([*inside[:, :2].min(axis=0), *inside[:, 2:].max(axis=0)])
-    return RegionQuery(f"img-{number:03d}/0", f"img-{number:03d}", name, *SIZE, region, tuple(objects[: 4 + number % 2]))
+    return RegionQuery(f"img-{number:03d}-0", f"img-{number:03d}", name, *SIZE, region, tuple(objects[: 4 + number % 2]))
 
 
 def _candidates(rng: np.random.Generator, recipe: Recipe, query: RegionQuery, text: str) -> list[ScoredCandidate]:
@@ -180,8 +190,9 @@ def _candidates(rng: np.random.Generator, recipe: Recipe, query: RegionQuery, te
         named = [dialect.ground(f"a {scene.category}", box, query.size) for scene, box in zip(seen, boxes, strict=True)]
         written = f"{text}In this region there is {', '.join(named)}." if named else f"{text}There is nothing here."
         crop, local = 0.29 + rng.normal(0, 0.012) + 0.004 * len(seen), 0.25 + rng.normal(0, 0.01) + 0.003 * len(seen)
-        found = iou([scene.box for scene in query.objects], boxes)
-        localization = float(np.where(found >= 0.5, found, 0).max(axis=1, initial=0).mean())
+        detections = _detections(rng, query) if recipe.score.detector else None
+        detail = _localizations(query, boxes, detections)
+        localization = detail[f"localization_{recipe.score.localization.preset}"]
         semantic = (crop + local) / 2
         rows.append(
             ScoredCandidate(
@@ -200,9 +211,37 @@ def _candidates(rng: np.random.Generator, recipe: Recipe, query: RegionQuery, te
                 semantic=semantic,
                 localization=localization,
                 composite=0.8 * semantic + 0.2 * localization,
+                detections=detections or (),
+                detail=detail,
             )
         )
     return rows
+
+
+def _detections(rng: np.random.Generator, query: RegionQuery) -> tuple[Detection, ...]:
+    """What a good detector finds of the region's objects: nearly all, nearly in place."""
+    seen = [scene for scene in query.objects if rng.random() > 0.2]
+    return tuple(Detection(scene.category, _shaken(rng, scene.box, 1.5), float(rng.uniform(0.4, 0.9))) for scene in seen)
+
+
+def _localizations(query: RegionQuery, written: list[Box], detections: tuple[Detection, ...] | None) -> dict[str, float]:
+    """The localization score under each preset, and the counts that go with it; without a detector there are no detections,
+    not even none. Nothing is found beyond the annotations."""
+    truth = [scene.box for scene in query.objects]
+
+    def score(predicted: list[Box]) -> float:
+        found = iou(truth, predicted)
+        return float(np.where(found >= 0.5, found, 0).max(axis=1, initial=0).mean())
+
+    found = [detection.box for detection in detections or ()]
+    own, any_box = (iou(truth, given).max(axis=1, initial=0) for given in (written, written + found))
+    detail = {"n_gt": len(truth), "n_mentions": len(written), "n_unreadable": 0, "n_matched": int((any_box >= 0.5).sum())}
+    detail |= {"localization_annotations_only": score(written)}
+    if detections is not None:
+        detail |= {"localization_paper": score(written + found), "localization_strict": score(written), "n_gt_detected": 0}
+        detail |= {"n_detections": len(found), "n_phrases": len(written), "reward_recall_iou": score(written + found)}
+        detail |= {"reward_f1_hungarian": float(own.mean())}
+    return {name: float(value) for name, value in detail.items()}
 
 
 def _pair(recipe: Recipe, query: RegionQuery, rows: list[ScoredCandidate]) -> PreferencePair:
@@ -213,9 +252,12 @@ def _pair(recipe: Recipe, query: RegionQuery, rows: list[ScoredCandidate]) -> Pr
         overlaps = iou([mention.box], [scene.box for scene in query.objects])[0]
         moved[i] = query.objects[int(overlaps.argmax())].box if overlaps.max() > 0.5 else None
     stripped = sum(box is None for box in moved.values())
-    share = (len(moved) - stripped) / len(query.objects)
+    kept = [box for box in moved.values() if box is not None]
+    refined = _localizations(query, kept, best.detections if recipe.score.detector else None)[
+        f"localization_{recipe.score.localization.preset}"
+    ]
     return PreferencePair(
-        pair_id=f"{query.query_id}:{best.k}>{worst.k}",
+        pair_id=f"{query.query_id}-pair",
         query_id=query.query_id,
         image_id=query.image_id,
         path=query.path,
@@ -230,10 +272,10 @@ def _pair(recipe: Recipe, query: RegionQuery, rows: list[ScoredCandidate]) -> Pr
         chosen_k=best.k,
         rejected_k=worst.k,
         chosen_score=best.composite,
-        refined_score=0.8 * best.semantic + 0.2 * share,
+        refined_score=0.8 * best.semantic + 0.2 * refined,
         rejected_score=worst.composite,
         chosen_localization=best.localization,
-        refined_localization=share,
+        refined_localization=refined,
         rejected_localization=worst.localization,
         margin=best.composite - worst.composite,
         refined=len(moved) - stripped,
@@ -259,7 +301,7 @@ def _write_source(run: Path, images: int) -> None:
     (run / "source.json").write_text(json.dumps({"digest": "", "funnel": funnel}))
 
 
-def _write_shard(run: Path, stage: str, rows: list[Any], dropped: list[Dropped], record: type[Any], parents: int) -> None:
+def write_stage(run: Path, stage: str, rows: list[Any], dropped: list[Dropped], record: type[Any], parents: int) -> None:
     manifest = Manifest(
         shard=0,
         key="",

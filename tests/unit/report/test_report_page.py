@@ -44,7 +44,7 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] != "style":
+        if self._open and self._open[-1] not in ("style", "script"):
             self.text += data
         if self._open and self._open[-1] == "data":
             self.values[-1] = (self.values[-1][0], data)
@@ -112,7 +112,7 @@ def test_nothing_is_loaded_from_anywhere(full: Path) -> None:
     assert not re.search(r"https?:", html)
     for name, value in Page(full).attributes:
         if name in ("src", "href", "xlink:href", "srcset", "action", "data"):
-            assert value.startswith(("data:", "#"))
+            assert value.startswith(("data:", "#", "pairs/"))
     assert "@import" not in html
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", html))
 
@@ -158,7 +158,7 @@ def test_an_evaluation_without_items(tmp_path: Path) -> None:
     words = Page(write_report(write_run(tmp_path, photos=3, metrics=_empty()))).words
     assert "Referring expressions: the evaluation holds no item." in words
     assert "Held-out descriptions: the evaluation holds no item." in words
-    assert "nan" not in words
+    assert not re.search(r"(?<![a-z])nan(?![a-z])", words)
 
 
 def test_the_base_alone(tmp_path: Path) -> None:

@@ -38,13 +38,32 @@ def test_the_rank_correlation_is_taken_in_each_query_and_averaged() -> None:
     summary = summarise_scores(rows("a", [1, 2, 30], [5, 6, 7]) + rows("b", [3, 2, 1], [5, 6, 7]))
     assert summary.rank["localization"] == pytest.approx(0.0)
     assert summary.rank["composite"] == pytest.approx(1.0)
+    assert summary.ranked["localization"] == 2
+
+
+def test_a_query_whose_candidates_tie_is_not_counted_among_the_ranked() -> None:
+    summary = summarise_scores(rows("a", [1, 2, 30], [5, 6, 7]) + rows("b", [2, 2, 2], [5, 6, 7]))
+    assert summary.rank["localization"] == pytest.approx(1.0)
+    assert summary.ranked == {"semantic_crop": 0, "semantic_local": 0, "semantic": 0, "localization": 1, "composite": 2}
+
+
+def test_every_preset_and_every_reward_has_its_spread() -> None:
+    one, two = rows("a", [0.5, 0.7], [0, 1])
+    extra = {"localization_paper": 0.5, "localization_strict": 0.0, "reward_count_penalty": 1.0, "reward_recall_iou": 0.5}
+    other = {"localization_paper": 0.7, "localization_strict": 0.4, "reward_count_penalty": 0.0, "reward_recall_iou": 0.7}
+    summary = summarise_scores([replace(one, detail=extra), replace(two, detail=other)])
+    assert summary.spread["localization_paper"] == pytest.approx(0.1)
+    assert summary.spread["localization_strict"] == pytest.approx(0.2)
+    assert summary.rank["reward_count_penalty"] == pytest.approx(-1.0)
+    assert summary.main == ("semantic_crop", "semantic_local", "semantic", "localization", "composite")
 
 
 def test_a_constant_score_has_no_correlation() -> None:
     summary = summarise_scores(rows("a", [1, 2], [5, 6]))
-    i = summary.names.index("semantic")
+    i = summary.main.index("semantic")
     assert np.isnan(summary.pearson[i]).all()
     assert np.isnan(summary.rank["semantic"])
+    assert summary.ranked["semantic"] == 0
 
 
 def test_a_score_that_was_not_computed_is_left_out() -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spr.records import Mention, RegionQuery, SceneObject
+from spr.records import Detection, Mention
 from spr.rewards.composite import composite_score
-from spr.rewards.localization import annotations_only, best_overlaps, localization_score
+from spr.rewards.localization import best_overlaps, detected_objects, inside, localization_score, predictions
 
 SQUARE = (0, 0, 10, 10)
 """Against (0, 0, 10, 8): 80 / 100 = 0.8; against (0, 0, 10, 5): 0.5; against (0, 0, 10, 4): 0.4."""
@@ -64,13 +63,59 @@ def test_another_predicted_box_never_lowers_the_score(gt: list[object], predicte
     assert localization_score(gt, gt) == 1
 
 
-def test_annotations_against_all_readable_mentions_even_outside_the_region() -> None:
-    query = RegionQuery("q", "i", "i.png", 100, 100, (0, 0, 50, 50), (SceneObject("1", "dog", (1, 1, 9, 9)),))
-    outside = Mention("cat", (60.0, 60.0, 90.0, 90.0), "ok", "", (0, 5))
-    unreadable = Mention("dog", None, "unreadable", "out_of_range", (6, 9))
-    compared = annotations_only(query, [[outside, unreadable], []])
-    np.testing.assert_array_equal(compared.gt, [(1, 1, 9, 9)])
-    assert [predicted.tolist() for predicted in compared.predicted] == [[[60, 60, 90, 90]], []]
+DOG, CAT, FISH = (0.0, 0.0, 10.0, 10.0), (20.0, 0.0, 30.0, 10.0), (40.0, 0.0, 50.0, 10.0)
+
+
+def wrote(phrase: str, box: tuple[float, float, float, float] | None) -> Mention:
+    return Mention(phrase, box, "ok" if box else "unreadable", "" if box else "out_of_range", (0, 5))
+
+
+def test_without_a_detector_all_readable_mentions_count_also_outside_the_region() -> None:
+    credited = predictions("annotations_only", [wrote("cat", CAT), wrote("dog", None)], [Detection("dog", DOG, 0.9)])
+    assert credited.boxes.tolist() == [list(CAT)]
+    assert credited.credits.tolist() == [1]
+
+
+def test_the_paper_credits_a_text_with_the_detectors_boxes_too() -> None:
+    credited = predictions("paper", [wrote("cat", CAT)], [Detection("cat", FISH, 0.9), Detection("dog", DOG, 0.8)])
+    assert credited.boxes.tolist() == [list(CAT), list(FISH), list(DOG)]
+    assert credited.credits.tolist() == [1, 1, 1]
+
+
+def test_strict_credits_the_detector_only_for_phrases_without_a_box() -> None:
+    mentions = [wrote("A Cat.", CAT), wrote("dog", None)]
+    detections = [Detection("a cat", FISH, 0.9), Detection("dog", DOG, 0.8)]
+    credited = predictions("strict", mentions, detections, ungrounded_credit=0.25)
+    assert credited.boxes.tolist() == [list(CAT), list(DOG)]
+    assert credited.credits.tolist() == [1, 0.25]
+
+
+def test_a_credit_scales_what_a_box_recovers() -> None:
+    gt, boxes = [DOG, CAT], [(0, 0, 10, 8), CAT]
+    assert localization_score(gt, boxes, credits=[0.5, 1]) == pytest.approx((0.5 * 0.8 + 1) / 2)
+    assert localization_score(gt, boxes, credits=[0.5, 1], binary=True) == pytest.approx((0.5 + 1) / 2)
+    assert localization_score(gt, boxes, credits=[0, 0]) == 0
+
+
+def test_a_box_of_full_credit_beats_a_nearer_one_of_none() -> None:
+    assert localization_score([DOG], [DOG, (0, 0, 10, 6)], credits=[0, 1]) == pytest.approx(0.6)
+
+
+def test_the_detector_adds_what_is_not_annotated_once_for_all_texts() -> None:
+    first = [Detection("dog", (0, 0, 10, 8), 0.9), Detection("fish", FISH, 0.6)]
+    second = [Detection("a fish", (40, 0, 50, 9), 0.8), Detection("a cat", (20, 0, 30, 4), 0.5)]
+    # The dog overlaps its annotation by 0.8; both fish are one (IoU 0.9), the better stays; 0.4 of the cat is another thing.
+    added = detected_objects([DOG, CAT], [first, second], 0.7)
+    assert added.tolist() == [[40, 0, 50, 9], [20, 0, 30, 4]]
+    assert detected_objects([DOG], [[], []], 0.7).shape == (0, 4)
+    assert detected_objects([], [first], 0.7).tolist() == [[0, 0, 10, 8], list(FISH)]
+
+
+def test_inside_is_the_share_of_the_box_that_the_region_covers() -> None:
+    half_out = Detection("dog", (90, 0, 110, 10), 0.9)
+    assert inside((0, 0, 100, 100), [half_out], 0.5) == (half_out,)
+    assert inside((0, 0, 100, 100), [half_out], 0.51) == ()
+    assert inside((0, 0, 1, 1), [], 0.5) == ()
 
 
 def test_composite_mixes_by_the_papers_lambda() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from spr.images import ImageFault
 from spr.models.base import Dialect
 from spr.pairs import PairStage
 from spr.recipe import Pairs, Score
@@ -33,6 +32,8 @@ from spr.rewards.stage import ScoreStage
 
 REGION = (0.0, 0.0, 32.0, 24.0)
 OBJECTS = (SceneObject("1", "dog", (0.0, 0.0, 10.0, 10.0)), SceneObject("2", "cat", (20.0, 0.0, 30.0, 10.0)))
+ANNOTATED = {"preset": "annotations_only"}
+BOXES = Score.model_validate({"weight": 0, "localization": ANNOTATED})
 TEXT = "A dog [0, 0, 10, 8] and a fish [9, 0, 3, 4]."
 
 
@@ -52,32 +53,34 @@ def root(tmp_path: Path, photo: Image.Image) -> Path:
 
 
 def recipe(clip_dir: Path, **values: Any) -> Score:
-    return Score.model_validate({"weight": 0.8, "semantic": {"model": str(clip_dir)}, **values})
+    return Score.model_validate({"weight": 0.8, "semantic": {"model": str(clip_dir)}, "localization": ANNOTATED, **values})
 
 
 def scored(scorer: Scorer, query: RegionQuery, *texts: str) -> Any:
     (result,) = scorer.score([(query, texts)])
-    assert not isinstance(result, ImageFault)
+    assert not isinstance(result, str)
     return result
 
 
 def test_without_a_semantic_model_localization_is_all_and_no_image_is_read(bracket: Dialect) -> None:
-    (scores,) = scored(Scorer(Score(weight=0), bracket, Path("/nowhere")), region_query(), TEXT)
+    (scores,) = scored(Scorer(BOXES, bracket, Path("/nowhere")), region_query(), TEXT)
     assert scores.localization == scores.composite == pytest.approx((0.8 + 0) / 2)
     assert math.isnan(scores.semantic_crop + scores.semantic_local + scores.semantic)
     assert [mention.phrase for mention in scores.mentions] == ["A dog", "and a fish"]
-    assert scores.detail == {"n_gt": 2, "n_mentions": 1, "n_unreadable": 1, "n_matched": 1, "mean_matched_iou": 0.8}
+    parts = {"localization_annotations_only": 0.4, "reward_recall_iou": 0.4, "mean_matched_iou": 0.8}
+    assert scores.detail == {"n_gt": 2, "n_mentions": 1, "n_unreadable": 1, "n_matched": 1, **parts}
 
 
 def test_where_nothing_is_matched_there_is_no_mean_overlap(bracket: Dialect) -> None:
-    (scores,) = scored(Scorer(Score(weight=0), bracket, Path()), region_query(), "A dog.")
+    (scores,) = scored(Scorer(BOXES, bracket, Path()), region_query(), "A dog.")
     assert scores.localization == 0
-    assert scores.detail == {"n_gt": 2, "n_mentions": 0, "n_unreadable": 0, "n_matched": 0}
+    parts = {"localization_annotations_only": 0, "reward_recall_iou": 0}
+    assert scores.detail == {"n_gt": 2, "n_mentions": 0, "n_unreadable": 0, "n_matched": 0, **parts}
 
 
 def test_threshold_and_binary_of_the_recipe_are_used(bracket: Dialect) -> None:
     for options, expected in (({"binary": True}, 0.5), ({"threshold": 0.9}, 0.0)):
-        score = Score.model_validate({"weight": 0, "localization": options})
+        score = Score.model_validate({"weight": 0, "localization": ANNOTATED | options})
         assert scored(Scorer(score, bracket, Path()), region_query(), TEXT)[0].localization == expected
 
 
@@ -100,13 +103,14 @@ def test_same_words_keep_their_semantic_scores_and_other_words_are_read_again(
     (candidate,) = ScoreStage(recipe(clip_dir), bracket, root).process([candidates(query, TEXT)])
     assert isinstance(candidate, ScoredCandidate)
     moved, fewer = "A dog [0, 0, 10, 10] and a fish.", "A dog [0, 0, 10, 10]."
-    same, other = scorer.rescore([(query, candidate, moved), (query, candidate, fewer)])
+    row = QueryScores(query, (candidate,))
+    same, other = scorer.rescore([(row, candidate, moved), (row, candidate, fewer)])
     fresh, fresh_fewer = scored(scorer, query, moved, fewer)
-    assert not isinstance(same, ImageFault)
+    assert not isinstance(same, str)
     assert (same.semantic_crop, same.semantic_local) == (candidate.semantic_crop, candidate.semantic_local)
     assert same.detail == fresh.detail
     assert same.composite == pytest.approx(fresh.composite, abs=1e-6)
-    assert not isinstance(other, ImageFault)
+    assert not isinstance(other, str)
     assert other.composite == pytest.approx(fresh_fewer.composite, abs=1e-6)
     assert other.semantic != same.semantic
 
@@ -115,8 +119,9 @@ def test_moved_boxes_alone_need_neither_model_nor_image(bracket: Dialect, clip_d
     (candidate,) = ScoreStage(recipe(clip_dir), bracket, root).process([candidates(region_query(), TEXT)])
     assert isinstance(candidate, ScoredCandidate)
     scorer = Scorer(recipe(tmp_path / "gone"), bracket, tmp_path / "gone")
-    (scores,) = scorer.rescore([(region_query(), candidate, TEXT.replace("10, 8", "10, 10"))])
-    assert not isinstance(scores, ImageFault)
+    row = QueryScores(region_query(), (candidate,))
+    (scores,) = scorer.rescore([(row, candidate, TEXT.replace("10, 8", "10, 10"))])
+    assert not isinstance(scores, str)
     assert scores.localization == 0.5
 
 

@@ -17,7 +17,7 @@ def recipe(**changes: object) -> Recipe:
     values: dict[str, object] = {
         "source": {"annotations": "a.json", "image_root": "images"},
         "model": {"name": "m", "dialect": "tiny"},
-        "score": {"weight": 0},
+        "score": {"weight": 0, "localization": {"preset": "annotations_only"}},
     }
     return check_recipe(values | changes, "test")
 

@@ -92,7 +92,7 @@ def make_recipe(model: Path, **train: object) -> Recipe:
         {
             "source": {"annotations": "unused.json", "image_root": "."},
             "model": {"name": str(model), "dialect": "ferret"},
-            "score": {"weight": 0.0},
+            "score": {"weight": 0.0, "localization": {"preset": "annotations_only"}},
             "train": values,
         },
         "test",

@@ -1,0 +1,51 @@
+"""What a detector is asked for on behalf of a text: the phrases that the model itself tied to boxes; where it tied none, the
+text's noun chunks (with a spaCy pipeline that the recipe names), or its sentences.
+
+Plain words in, phrases out, in reading order and as they are written; how a detector wants them is said in `captions`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from spr.errors import ModelError
+from spr.records import Mention
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+NounChunks = Callable[[str], list[str]]
+
+
+def phrases_of(mentions: Sequence[Mention], words: str, noun_chunks: NounChunks | None = None) -> list[str]:
+    """The phrases of a text with the given mentions, whose `words` are the text without box mark-up.
+
+    Sentences stand apart because detectors take a full stop for the end of a phrase anyway. Empty for a text without words.
+    """
+    marked = [mention.phrase.strip() for mention in mentions if mention.phrase and mention.phrase.strip()]
+    if marked:
+        return marked
+    chunks = noun_chunks(words) if noun_chunks else []
+    return chunks or [sentence.strip() for sentence in _SENTENCE_END.split(words) if sentence.strip()]
+
+
+def load_noun_chunks(pipeline: str) -> NounChunks:
+    """A spaCy pipeline's noun chunks; `pipeline` is an installed package's name (en_core_web_sm) or a directory.
+
+    Raises ModelError when spaCy or the pipeline is missing, or the pipeline parses nothing.
+    """
+    where = f"score.detector.noun_chunks {pipeline}"
+    try:
+        import spacy
+    except ImportError:
+        raise ModelError(f"{where}: spaCy is not installed; pip install 'spatial-preference-rewarding[spacy]'") from None
+    try:
+        parse: Any = spacy.load(pipeline)
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(
+            f"{where} cannot be loaded ({str(error).splitlines()[0][:160]}); install it with `python -m spacy download`, or "
+            "name its directory"
+        ) from None
+    if not {"parser"} & set(parse.pipe_names):
+        raise ModelError(f"{where} has no dependency parser, which noun chunks come from; name a pipeline that has one")
+    return lambda words: [chunk.text for chunk in parse(words).noun_chunks]
