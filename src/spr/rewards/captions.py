@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 CLS, SEP, DOT, QUESTION = 101, 102, 1012, 1029
 """Token ids that Grounding DINO's code separates phrases at (`SPECIAL_TOKENS` in modeling_grounding_dino.py)."""
+SPECIAL = 3
+"""Tokens of a caption beside those of its one phrase: [CLS], the full stop, [SEP]."""
 _PAD = 0
 _SEPARATORS = re.compile(r"[.?\s]+")
 Span = tuple[int, int]
@@ -48,7 +50,7 @@ def pack(phrases: Sequence[str], tokenize: Callable[[str], Sequence[int]], lengt
     held: list[tuple[str, list[int]]] = []
     used = 2
     for phrase in phrases:
-        ids = [token for token in tokenize(phrase) if token not in (_PAD, CLS, SEP, DOT, QUESTION)][: length - 3]
+        ids = [token for token in tokenize(phrase) if token not in (_PAD, CLS, SEP, DOT, QUESTION)][: length - SPECIAL]
         if not ids:
             continue
         if held and used + len(ids) + 1 > length:

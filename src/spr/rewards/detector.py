@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ class PhraseDetector:
     def __init__(self, recipe: Detector, device: str) -> None:
         self._recipe, self._device = recipe, torch.device(device)
         self._processor, self._family = _load(recipe, self._device)
+        self._fits = lru_cache(maxsize=100_000)(self._family.fits)
 
     @torch.inference_mode()
     def detect(self, items: Sequence[DetectionItem]) -> list[list[tuple[Detection, ...]]]:
@@ -77,6 +79,10 @@ class PhraseDetector:
             ]
             for item, sets in zip(items, asked, strict=True)
         ]
+
+    def cut(self, text: Sequence[str]) -> int:
+        """How many of a text's phrases are too long for a pass and are looked for in part."""
+        return sum(not self._fits(phrase) for phrase in normal_set(text))
 
     def _sets(self, item: DetectionItem) -> list[Phrases]:
         """The set of phrases that each text of an item is looked for in."""

@@ -17,7 +17,7 @@ from torch import nn
 from transformers.image_transforms import center_to_corners_format
 
 from spr.boxes import Size
-from spr.rewards.captions import Caption, pack
+from spr.rewards.captions import SPECIAL, Caption, pack
 
 _LABELS_A_PASS = 64
 
@@ -45,6 +45,9 @@ class Family(Protocol):
     def asks(self, phrases: Sequence[str]) -> list[Ask]:
         """The phrases in as few passes as the model's text length allows, in order."""
 
+    def fits(self, phrase: str) -> bool:
+        """Whether a pass holds the phrase whole; one that does not fit is cut."""
+
     def see(self, pixel_values: torch.Tensor) -> Seen:
         """Run the vision module on images of one size."""
 
@@ -65,8 +68,15 @@ class GroundedCaption:
 
     def asks(self, phrases: Sequence[str]) -> list[Ask]:
         """Captions of at most the model's text length."""
-        captions = pack(phrases, lambda text: self._tokenizer(text, add_special_tokens=False).input_ids, self._length)
+        captions = pack(phrases, self._tokenize, self._length)
         return [Ask(caption.phrases, len(caption.input_ids), caption) for caption in captions]
+
+    def fits(self, phrase: str) -> bool:
+        """A caption holds the phrase, [CLS], "." and [SEP]."""
+        return len(self._tokenize(phrase)) <= self._length - SPECIAL
+
+    def _tokenize(self, phrase: str) -> list[int]:
+        return list(self._tokenizer(phrase, add_special_tokens=False, verbose=False).input_ids)
 
     def see(self, pixel_values: torch.Tensor) -> Seen:
         """Feature maps of the backbone with their position embeddings."""
@@ -110,6 +120,10 @@ class Owlv2:
         groups = [tuple(phrases[i : i + _LABELS_A_PASS]) for i in range(0, len(phrases), _LABELS_A_PASS)]
         return [Ask(group, len(group), self._tokens(group)) for group in groups]
 
+    def fits(self, phrase: str) -> bool:
+        """A query is one text of the encoder."""
+        return len(self._tokenizer(phrase, verbose=False).input_ids) <= self._length
+
     def _tokens(self, phrases: tuple[str, ...]) -> torch.Tensor:
         options = {"padding": "max_length", "truncation": True, "max_length": self._length, "return_tensors": "pt"}
         ids: torch.Tensor = self._tokenizer(list(phrases), **options).input_ids
@@ -151,11 +165,15 @@ class OmDetTurbo:
         groups: list[list[str]] = []
         for phrase in phrases:
             longer = [*groups[-1], phrase] if groups else [phrase]
-            if groups and len(self._tokenizer(_task(longer)).input_ids) <= self._length:
+            if groups and self.fits(", ".join(longer)):
                 groups[-1] = longer
             else:
                 groups.append([phrase])
-        return [Ask(tuple(group), len(group), (_task(group), group)) for group in groups]
+        return [Ask(tuple(group), len(group), (_task(", ".join(group)), group)) for group in groups]
+
+    def fits(self, phrase: str) -> bool:
+        """The task sentence, which is longer than the class, is one text of the encoder."""
+        return len(self._tokenizer(_task(phrase), verbose=False).input_ids) <= self._length
 
     def see(self, pixel_values: torch.Tensor) -> Seen:
         """Feature maps of the backbone."""
@@ -201,8 +219,8 @@ FAMILIES: dict[str, Callable[[Any, Any], Family]] = {
 """By the config's model_type."""
 
 
-def _task(labels: Sequence[str]) -> str:
-    return f"Detect {', '.join(labels)}."
+def _task(labels: str) -> str:
+    return f"Detect {labels}."
 
 
 class _StandIn(nn.Module):

@@ -19,8 +19,7 @@ from spr.rewards.localization import best_overlaps, detected_objects, localizati
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known of one text before it is judged: its mentions, the detector's boxes for its phrases inside the region, and
-    its cosines (NaN where the recipe names no semantic model). `detail` holds n_phrases, text_chunks and truncated_tokens where
-    they apply."""
+    its cosines (NaN where the recipe names no semantic model). `detail` holds what was counted on the way."""
 
     mentions: tuple[Mention, ...]
     detections: tuple[Detection, ...] = ()
@@ -42,7 +41,8 @@ class Scores:
     n_gt, n_mentions (readable), n_unreadable, n_matched (ground-truth boxes recovered under the recipe's preset),
     mean_matched_iou (absent where none was);
     localization_<preset>, S_loc under every preset that the recipe's models allow; with a detector n_detections,
-    n_gt_detected (ground-truth boxes that the detector added) and n_phrases (what it was asked for);
+    n_gt_detected (ground-truth boxes that the detector added), n_phrases (what it was asked for) and n_phrases_cut (those too
+    long for it);
     reward_<name> for every box reward of the recipe; semantic_normalized and localization_normalized unless `normalize` is
     none; text_chunks and truncated_tokens with a semantic model.
     """

@@ -37,7 +37,7 @@ QUERIES_AT_A_TIME = 64
 """Queries whose images are held in memory together."""
 NO_GROUND_TRUTH = "no_ground_truth"
 
-_OF_WORDS = ("text_chunks", "truncated_tokens", "n_phrases")
+_OF_WORDS = ("text_chunks", "truncated_tokens", "n_phrases", "n_phrases_cut")
 Texts = tuple[RegionQuery, Sequence[str]]
 Images = dict[tuple[str, tuple[int, int]], Image.Image | ImageFault]
 
@@ -164,9 +164,10 @@ class Scorer:
             found = self._detector.detect([DetectionItem(row.image, asks) for row, asks in zip(rows, asked, strict=True)])
         for row, asks, detections in zip(rows, asked, found, strict=True):
             kept = [inside(row.query.region, boxes, self._coverage) for boxes in detections]
+            counts = [{"n_phrases": float(len(one)), "n_phrases_cut": float(self._detector.cut(one))} for one in asks]
             row.evidence = [
-                replace(one, detections=boxes, detail=one.detail | {"n_phrases": float(len(phrases))})
-                for one, boxes, phrases in zip(row.evidence, kept, asks, strict=True)
+                replace(one, detections=boxes, detail=one.detail | count)
+                for one, boxes, count in zip(row.evidence, kept, counts, strict=True)
             ]
 
     def _images(self, block: Sequence[Texts]) -> Images:

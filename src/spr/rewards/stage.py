@@ -14,6 +14,14 @@ from spr.records import Candidate, Dropped, QueryCandidates, ScoredCandidate
 from spr.rewards.judging import Scores
 from spr.rewards.scorer import QUERIES_AT_A_TIME, Scorer
 
+_NOTES = {
+    "unreadable_mentions": "n_unreadable",
+    "truncated_text_tokens": "truncated_tokens",
+    "detections": "n_detections",
+    "cut_phrases": "n_phrases_cut",
+}
+"""Counts for the manifest, and the parts of a text's scores that they sum."""
+
 
 class ScoreStage:
     """Scores all candidates of a query together.
@@ -52,8 +60,9 @@ class ScoreStage:
             yield Dropped(row.query.query_id, self.name, scored)
             return
         for candidate, scores in zip(row.candidates, scored, strict=True):
-            self._notes["unreadable_mentions"] += int(scores.detail["n_unreadable"])
-            self._notes["truncated_text_tokens"] += int(scores.detail.get("truncated_tokens", 0))
+            for note, part in _NOTES.items():
+                if part in scores.detail:
+                    self._notes[note] += int(scores.detail[part])
             yield ScoredCandidate(**_values(candidate), **_values(scores))
 
     def row_id(self, row: QueryCandidates) -> str:
@@ -65,7 +74,8 @@ class ScoreStage:
         return row.query_id
 
     def notes(self) -> dict[str, int]:
-        """Mentions that could not be read and text tokens that the encoder did not read, since the last call."""
+        """Mentions that could not be read, text tokens that the encoder did not read, detections, and phrases that the detector
+        read in part, since the last call."""
         notes, self._notes = dict(self._notes), Counter()
         return notes
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_run import ALL, make_metrics, write_run
+from synthetic_metrics import make_metrics
+from synthetic_run import ALL, write_run
 
 from spr.report import write_figures, write_report
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_detectors import BUILDERS, QUERIES, build_grounding_dino
 from transformers import AutoImageProcessor, AutoModelForZeroShotObjectDetection, AutoTokenizer
 from transformers.image_transforms import center_to_corners_format
 
@@ -19,6 +18,7 @@ from spr.recipe import Detector
 from spr.records import Detection
 from spr.rewards.detector import DetectionItem, PhraseDetector
 from spr.rewards.detector_families import FAMILIES, Ask
+from tiny_detectors import BUILDERS, QUERIES, build_grounding_dino
 
 PHRASES = ["red circle", "a dog", "blue square"]
 
@@ -60,7 +60,7 @@ def family(folder: Path) -> tuple[Any, Any, Any]:
 
 @torch.inference_mode()
 def test_an_image_seen_once_gives_the_same_bits_as_one_seen_for_every_ask(folder: Path) -> None:
-    model, ours, pixels = family(folder)
+    _, ours, pixels = family(folder)
     asks: list[Ask] = [ours.asks(PHRASES[:n])[0] for n in (1, 2, 3)]
     once = ours.find(ours.see(pixels[:1]), [0, 0, 0], asks)
     again = ours.find(ours.see(pixels[:1].expand(3, -1, -1, -1)), [0, 1, 2], asks)
@@ -176,6 +176,11 @@ def test_per_query_shares_captions_and_each_text_keeps_its_own_phrases(dino: Pat
 def test_odd_texts_are_looked_for_without_a_fault(folder: Path, text: list[str]) -> None:
     (found,) = detect(folder, noise(64, 64), text)
     assert len(found) <= 4 * QUERIES * max(1, len(text))
+
+
+def test_phrases_too_long_for_a_pass_are_counted(folder: Path) -> None:
+    assert detector(folder).cut(["word " * 5000, "red", "red", "word " * 6000]) == 2
+    assert detector(folder).cut([]) == 0
 
 
 def test_a_panorama_and_a_single_pixel(dino: Path) -> None:

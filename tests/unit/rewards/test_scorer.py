@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from spr.boxes import coverage
 from spr.models.base import Dialect
 from spr.pairs import PairStage
 from spr.recipe import Pairs, Score
@@ -29,6 +30,7 @@ from spr.records import (
 from spr.rewards.scorer import Scorer
 from spr.rewards.semantic import SemanticScorer
 from spr.rewards.stage import ScoreStage
+from tiny_detectors import QUERIES, build_grounding_dino
 
 REGION = (0.0, 0.0, 32.0, 24.0)
 OBJECTS = (SceneObject("1", "dog", (0.0, 0.0, 10.0, 10.0)), SceneObject("2", "cat", (20.0, 0.0, 30.0, 10.0)))
@@ -177,3 +179,56 @@ def test_the_key_names_the_weights_and_not_their_place(bracket: Dialect, clip_di
     (moved / "preprocessor_config.json").write_text("{}")
     assert ScoreStage(recipe(moved), bracket, Path("/b")).recipe_part != before
     assert before["score"]["semantic"]["dtype"] == "float32"
+
+
+@pytest.fixture(scope="module")
+def detector_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_grounding_dino(tmp_path_factory.mktemp("dino"))
+
+
+def with_detector(detector_dir: Path, **options: Any) -> Score:
+    localization = {"preset": "paper", **options}
+    return Score.model_validate(
+        {"weight": 0, "detector": {"model": str(detector_dir), "threshold": 0.0}, "localization": localization}
+    )
+
+
+def test_the_detectors_boxes_are_kept_if_the_region_covers_them_and_counted(
+    bracket: Dialect, detector_dir: Path, root: Path
+) -> None:
+    stage = ScoreStage(with_detector(detector_dir), bracket, root, coverage=0.9)
+    rows = [
+        item for item in stage.process([candidates(region_query(), TEXT, "Nothing.", "")]) if isinstance(item, ScoredCandidate)
+    ]
+    first = rows[0]
+    assert {d.phrase for d in first.detections} <= {"a dog", "and a fish"}
+    assert 0 < len(first.detections) < QUERIES
+    assert (coverage([d.box for d in first.detections], [REGION]) >= 0.9).all()
+    assert [row.detail["n_phrases"] for row in rows] == [2, 1, 0]
+    assert rows[2].detections == ()
+    assert stage.notes()["detections"] == sum(len(row.detections) for row in rows)
+    stored = from_table(to_table(rows, ScoredCandidate), ScoredCandidate)
+    assert [row.detections for row in stored] == [row.detections for row in rows]
+
+
+def test_a_refined_text_with_the_same_words_keeps_its_detections_and_other_words_are_looked_for_again(
+    bracket: Dialect, detector_dir: Path, root: Path
+) -> None:
+    recipe = with_detector(detector_dir)
+    (old,) = ScoreStage(recipe, bracket, root).process([candidates(region_query(), TEXT)])
+    assert isinstance(old, ScoredCandidate)
+    row = QueryScores(region_query(), (old,))
+    same, other = Scorer(recipe, bracket, root).rescore(
+        [(row, old, "A dog [0, 0, 10, 10] and a fish."), (row, old, "A cat [0, 0, 10, 10].")]
+    )
+    assert not isinstance(same, str)
+    assert not isinstance(other, str)
+    assert same.detections == old.detections
+    assert {d.phrase for d in other.detections} == {"a cat"}
+    assert same.detail["n_gt"] == other.detail["n_gt"] == old.detail["n_gt"]
+
+
+def test_the_key_knows_the_detectors_weights_and_the_coverage_test(bracket: Dialect, detector_dir: Path) -> None:
+    part = ScoreStage(with_detector(detector_dir), bracket, Path("/a"), coverage=0.4).recipe_part
+    assert part["score"]["coverage"] == 0.4
+    assert part["score"]["detector"]["model"].startswith(f"{detector_dir.name}@sha256:")

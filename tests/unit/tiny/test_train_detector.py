@@ -114,9 +114,10 @@ def test_stopped_and_resumed_training_gives_the_same_weights_and_a_model_that_lo
         if step == 2:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(train_detector, "save_checkpoint", stop_at_two)
+    monkeypatch.setattr(train_detector, "save_checkpoint", stop_at_two)
+    with pytest.raises(KeyboardInterrupt):
         train(_SHORT, tmp_path / "halved", "cpu", workers=0, save_every=1)
+    monkeypatch.undo()
     assert not (tmp_path / "halved" / "model").exists()
     train(_SHORT, tmp_path / "halved", "cpu", workers=0, save_every=1)
     whole, halved = (load_file(tmp_path / run / "model" / "model.safetensors") for run in ("whole", "halved"))
