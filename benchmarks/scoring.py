@@ -24,7 +24,8 @@ from transformers import AutoImageProcessor, AutoModel, AutoModelForZeroShotObje
 from spr.images import crop
 from spr.models import dialects
 from spr.queries import QueryStage
-from spr.recipe import Queries, Score, Source
+from spr.recipe import Queries, Source
+from spr.recipe_score import Score
 from spr.records import RegionQuery
 from spr.rewards.captions import normal_set
 from spr.rewards.region_features import region_masks

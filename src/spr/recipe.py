@@ -9,21 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from spr.errors import RecipeError
+from spr.recipe_part import Fraction, Part
+from spr.recipe_score import Score
 from spr.recipe_yaml import read_values
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
 PromptVariant = Literal["plain", "names", "crop", "crop_names", "paraphrase"]
-
-
-class Part(BaseModel):
-    """A part of the recipe: frozen, and closed to keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class Source(Part):
@@ -39,7 +34,7 @@ class Model(Part):
 
     name: str = Field(description="a directory, or a model's name on the hub")
     dialect: str
-    dialect_options: dict[str, Any] = {}
+    dialect_options: dict[str, Any] = Field({}, description="arguments of the dialect, e.g. its frame")
     revision: str | None = None
     trust_remote_code: bool = False
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
@@ -90,82 +85,6 @@ class Candidates(Part):
             raise ValueError("`path` goes with `source: file`, and only with it")
         if not self.prompts:
             raise ValueError("prompts is empty; name at least one variant")
-        return self
-
-
-class Semantic(Part):
-    """The semantic score: a dual encoder of transformers (CLIP, MetaCLIP 2, AltCLIP, Chinese-CLIP, SigLIP, SigLIP 2)."""
-
-    model: str
-    revision: str | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    crop: Literal["squash", "pad", "center_crop"] = Field("squash", description="how the region's crop is made square (ours)")
-    region_attention: Literal["last", "all"] = Field(
-        "last", description="what is limited to the region: the last step, or all layers from start_layer on (ours)"
-    )
-    start_layer: int | None = Field(None, ge=0, description="with region_attention all: the first limited layer; unset: 0")
-    text_pooling: Literal["mean", "truncate", "min", "max"] = Field("mean", description="of a long text's chunks")
-
-    @model_validator(mode="after")
-    def _start_layer_is_used(self) -> Semantic:
-        if self.start_layer is not None and self.region_attention == "last":
-            raise ValueError(f"start_layer {self.start_layer} goes with region_attention: all; set that, or leave it out")
-        return self
-
-
-Preset = Literal["paper", "strict", "annotations_only"]
-BoxReward = Literal["recall_iou", "f1_hungarian", "mean_giou", "count_penalty", "format_valid", "no_duplicate"]
-
-
-class Detector(Part):
-    """The open-vocabulary detector: Grounding DINO, MM-Grounding-DINO, OWLv2 or OmDet-Turbo of transformers."""
-
-    model: str
-    revision: str | None = None
-    dtype: Literal["float32", "float16"] = Field("float32", description="bfloat16 is too coarse for boxes")
-    threshold: Fraction = Field(0.35, description="boxes whose phrase scores less are not there")
-    nms: Fraction = Field(0.7, description="of boxes that overlap by more than this the best stays, whatever its phrase")
-    captions: Literal["per_candidate", "per_query"] = Field(
-        "per_candidate", description="whose phrases share a caption; per_query is faster, its phrases compete (ours)"
-    )
-    noun_chunks: str | None = Field(
-        None, description="a spaCy pipeline for texts that mark no phrases, e.g. en_core_web_sm; without one, their sentences"
-    )
-    batch_size: int = Field(16, ge=1, description="captions, or images, at a time")
-
-
-class Localization(Part):
-    """The localization score: which boxes are compared, and how."""
-
-    preset: Preset = "paper"
-    threshold: Fraction = 0.5
-    binary: bool = False
-    ungrounded_credit: Fraction = Field(0.0, description="strict: what a detector's box counts for (ours)")
-    rewards: dict[BoxReward, Annotated[float, Field(gt=0)]] = Field(
-        {"recall_iou": 1.0}, min_length=1, description="weighted mean of these; recall_iou is the paper's score"
-    )
-
-
-class Score(Part):
-    """Stage 3. composite = weight * semantic + (1 - weight) * localization; `weight` is the paper's lambda."""
-
-    weight: Fraction = 0.8
-    normalize: Literal["none", "zscore", "rank"] = Field(
-        "none", description="each term within its query, before they are mixed"
-    )
-    semantic: Semantic | None = None
-    detector: Detector | None = None
-    localization: Localization = Localization()
-
-    @model_validator(mode="after")
-    def _scores_have_models(self) -> Score:
-        if self.weight > 0 and self.semantic is None:
-            raise ValueError("weight is above 0 but score.semantic names no model; name one, or set weight: 0")
-        preset = self.localization.preset
-        if preset != "annotations_only" and self.detector is None:
-            raise ValueError(
-                f"localization.preset is {preset} but score.detector names no model; name one, or set it to annotations_only"
-            )
         return self
 
 

@@ -108,8 +108,8 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class ScoredCandidate:
-    """A candidate with its mentions, what a detector found for its phrases inside the region (nothing where the recipe names
-    no detector), and its scores; `detail` holds every part that made them, by name."""
+    """A candidate with its mentions, what a detector found for its phrases inside the region (nothing without a detector), and
+    its scores; `detail` holds every part that made them, by name."""
 
     query_id: str
     k: int

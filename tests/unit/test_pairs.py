@@ -15,7 +15,8 @@ from spr.errors import RecipeError
 from spr.models.base import Dialect
 from spr.models.dialects import get
 from spr.pairs import PairStage, rank, same_mentions
-from spr.recipe import Pairs, Score, check_recipe
+from spr.recipe import Pairs, check_recipe
+from spr.recipe_score import Score
 from spr.records import (
     Candidate,
     Dropped,

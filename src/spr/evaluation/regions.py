@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from spr import recipe
 from spr.evaluation.greedy import GreedyStage
 from spr.models.base import Generation
+from spr.recipe_score import Localization
 from spr.records import Prediction, RegionQuery
 from spr.rewards.localization import localization_score, mentioned_boxes
 
@@ -41,7 +41,7 @@ class RegionsStage(GreedyStage[RegionQuery]):
     no single box and no single IoU: `box` is None, `iou` NaN.
     """
 
-    localization: recipe.Localization = field(default_factory=recipe.Localization)
+    localization: Localization = field(default_factory=Localization)
     name: str = field(default="regions", init=False)
 
     @property

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
 from spr.boxes import FloatArray, Size, as_boxes, giou, iou
-from spr.recipe import BoxReward
+from spr.recipe_score import BoxReward
 from spr.records import Mention
 from spr.rewards.localization import localization_score, mentioned_boxes
 

@@ -24,7 +24,7 @@ from spr import boxes
 from spr.boxes import FloatArray
 from spr.errors import ModelError
 from spr.models.quiet import quiet_from_disk
-from spr.recipe import Detector
+from spr.recipe_score import Detector
 from spr.records import Detection
 from spr.rewards.captions import normal_set
 from spr.rewards.detector_families import FAMILIES, Ask, Family, Seen

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from spr.boxes import Box
 from spr.images import crop
-from spr.recipe import Semantic
+from spr.recipe_score import Semantic
 from spr.rewards.dual_encoder_loading import load
 from spr.rewards.region_features import region_masks
 

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenize
 
 from spr.errors import ModelError
 from spr.models.quiet import quiet_from_disk
-from spr.recipe import Semantic
+from spr.recipe_score import Semantic
 from spr.rewards.region_features import clip_region_features, siglip_region_features
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spr.boxes import FloatArray, as_boxes
-from spr.recipe import Preset, Score
+from spr.recipe_score import Preset, Score
 from spr.records import Detection, Mention, RegionQuery, ScoredCandidate
 from spr.rewards.box_rewards import box_rewards, combine
 from spr.rewards.composite import composite_score, placed

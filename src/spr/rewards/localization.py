@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spr.boxes import Box, FloatArray, as_boxes, coverage, iou, nms
-from spr.recipe import Preset
+from spr.recipe_score import Preset
 from spr.records import Detection, Mention
 from spr.rewards.captions import normal
 

@@ -23,7 +23,7 @@ from spr.boxes import FloatArray
 from spr.images import ImageFault, load
 from spr.models.base import Dialect
 from spr.models.identity import identity
-from spr.recipe import Score
+from spr.recipe_score import Score
 from spr.records import QueryScores, RegionQuery, ScoredCandidate
 from spr.rewards.judging import Evidence, Scores, added_objects, judge, judge_again
 from spr.rewards.localization import inside

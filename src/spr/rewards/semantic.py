@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from spr.boxes import Box, FloatArray
-from spr.recipe import Semantic
+from spr.recipe_score import Semantic
 from spr.rewards.dual_encoder import DualEncoder
 from spr.rewards.text_chunks import pack
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spr.models.base import Dialect
-from spr.recipe import Score
+from spr.recipe_score import Score
 from spr.records import Candidate, Dropped, QueryCandidates, ScoredCandidate
 from spr.rewards.judging import Scores
 from spr.rewards.scorer import QUERIES_AT_A_TIME, Scorer

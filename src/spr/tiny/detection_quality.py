@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from spr.boxes import iou
-from spr.recipe import Detector
+from spr.recipe_score import Detector
 from spr.records import Detection
 from spr.rewards.detector import DetectionItem, PhraseDetector
 from spr.tiny.scenes import CATEGORIES, TinyObject, layout, render

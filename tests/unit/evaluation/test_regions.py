@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spr.evaluation.regions import names_right
-from spr.recipe import Localization
+from spr.recipe_score import Localization
 from spr.records import Dropped, Prediction, RegionQuery, SceneObject
 
 CUP, DOG = SceneObject("1", "cup", (0, 0, 10, 10)), SceneObject("2", "red dog", (20, 0, 40, 20))

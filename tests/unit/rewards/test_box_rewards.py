@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spr.boxes import Box
-from spr.recipe import BoxReward
+from spr.recipe_score import BoxReward
 from spr.records import Mention
 from spr.rewards.box_rewards import (
     box_rewards,

@@ -14,7 +14,7 @@ from transformers.image_transforms import center_to_corners_format
 
 from spr.boxes import iou
 from spr.errors import ModelError
-from spr.recipe import Detector
+from spr.recipe_score import Detector
 from spr.records import Detection
 from spr.rewards.detector import DetectionItem, PhraseDetector
 from spr.rewards.detector_families import FAMILIES, Ask

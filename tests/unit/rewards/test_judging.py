@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spr.boxes import Box
-from spr.recipe import Score
+from spr.recipe_score import Score
 from spr.records import Detection, Mention, RegionQuery, SceneObject, ScoredCandidate
 from spr.rewards.judging import Evidence, Scores, added_objects, judge, judge_again
 

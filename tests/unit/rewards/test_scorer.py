@@ -14,7 +14,8 @@ from PIL import Image
 from spr.boxes import coverage
 from spr.models.base import Dialect
 from spr.pairs import PairStage
-from spr.recipe import Pairs, Score
+from spr.recipe import Pairs
+from spr.recipe_score import Score
 from spr.records import (
     Candidate,
     Dropped,

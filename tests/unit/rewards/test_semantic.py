@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from transformers import AutoModel, AutoTokenizer
 
-from spr.recipe import Semantic
+from spr.recipe_score import Semantic
 from spr.rewards.semantic import SemanticItem, SemanticScorer
 
 REGION = (16.0, 12.0, 48.0, 36.0)

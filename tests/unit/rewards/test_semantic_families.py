@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 import tiny_dual_encoders
 from spr.errors import ModelError
-from spr.recipe import Semantic
+from spr.recipe_score import Semantic
 from spr.rewards.dual_encoder import DualEncoder
 from spr.rewards.semantic import SemanticItem, SemanticScorer
 

@@ -14,7 +14,7 @@ from transformers import AlignConfig, GroundingDinoConfig, LlamaConfig, LlamaFor
 import tiny_dual_encoders
 import tiny_random
 from spr.errors import ModelError
-from spr.recipe import Semantic
+from spr.recipe_score import Semantic
 from spr.rewards.dual_encoder_loading import load
 
 FAMILIES = "CLIP, MetaCLIP 2, AltCLIP, Chinese-CLIP, SigLIP, SigLIP 2"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spr.models import dialects
-from spr.recipe import Score
+from spr.recipe_score import Score
 from spr.records import RegionQuery
 from spr.rewards.scorer import Scorer
 from spr.tiny.detection_quality import detector_quality
