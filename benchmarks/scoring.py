@@ -60,10 +60,10 @@ class Plain:
 
     def __init__(self, image_root: Path) -> None:
         self.root = image_root
-        self.clip = AutoModel.from_pretrained(MODELS / "clip").eval()
+        self.clip = AutoModel.from_pretrained(MODELS / "clip", dtype=torch.float32).eval()
         self.clip_images = AutoImageProcessor.from_pretrained(MODELS / "clip")
         self.clip_words = AutoTokenizer.from_pretrained(MODELS / "clip")
-        self.detector = AutoModelForZeroShotObjectDetection.from_pretrained(MODELS / "detector").eval()
+        self.detector = AutoModelForZeroShotObjectDetection.from_pretrained(MODELS / "detector", dtype=torch.float32).eval()
         self.detector_inputs = AutoProcessor.from_pretrained(MODELS / "detector")
 
     @torch.inference_mode()

@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from spr.boxes import FloatArray, Size, as_boxes, giou, iou
 from spr.recipe_score import BoxReward
 from spr.records import Mention
-from spr.rewards.localization import localization_score, mentioned_boxes
+from spr.rewards.localization import Predicted, localization_score, mentioned_boxes
 
 DUPLICATE_IOU = 0.7
 """Two boxes of one text that overlap by more than this mark the same thing; also the default of the detector's NMS."""
@@ -25,26 +25,25 @@ _ROUNDING = 1e-3
 
 def box_rewards(
     gt: ArrayLike,
-    predicted: ArrayLike,
+    credited: Predicted,
     mentions: Sequence[Mention],
     size: Size,
     names: Collection[BoxReward],
     threshold: float = 0.5,
     binary: bool = False,
 ) -> dict[BoxReward, float]:
-    """The rewards asked for by `names`, in their order, of one text.
+    """The rewards asked for by `names`, in their order, of one text against ground truth (n, 4).
 
-    gt (n, 4); predicted (m, 4), which may hold boxes that a detector found for the text's words; mentions, what the text
-    wrote itself; size (width, height) of the image. recall_iou, f1_hungarian and mean_giou compare gt with predicted.
-    count_penalty, no_duplicate and format_valid judge the text's own boxes alone: a detector that finds once more what the
-    text marked makes no duplicate of it. `threshold` and `binary` are those of `localization_score`; mean_giou has neither.
-    Raises ValueError when there is no ground truth and a reward is asked for that is a mean over it.
+    recall_iou counts what the text is credited with, a detector's boxes among them where the preset says so. The others
+    judge the boxes of its `mentions` alone: a detector that finds once more what the text marked would look like a
+    superfluous box. `size` is (width, height) of the image; `threshold` and `binary` are those of `localization_score`;
+    mean_giou has neither. Raises ValueError when there is no ground truth and a reward is asked for that is a mean over it.
     """
     own = mentioned_boxes(mentions)
     rewards = {
-        "recall_iou": lambda: localization_score(gt, predicted, threshold, binary),
-        "f1_hungarian": lambda: f1_hungarian(gt, predicted, threshold, binary),
-        "mean_giou": lambda: mean_giou(gt, predicted),
+        "recall_iou": lambda: localization_score(gt, credited.boxes, threshold, binary, credited.credits),
+        "f1_hungarian": lambda: f1_hungarian(gt, own, threshold, binary),
+        "mean_giou": lambda: mean_giou(gt, own),
         "count_penalty": lambda: count_penalty(gt, own),
         "format_valid": lambda: format_valid(mentions, size),
         "no_duplicate": lambda: no_duplicate(own),

@@ -13,7 +13,7 @@ from spr.recipe_score import Preset, Score
 from spr.records import Detection, Mention, RegionQuery, ScoredCandidate
 from spr.rewards.box_rewards import box_rewards, combine
 from spr.rewards.composite import composite_score, placed
-from spr.rewards.localization import best_overlaps, detected_objects, localization_score, mentioned_boxes, predictions
+from spr.rewards.localization import best_overlaps, detected_objects, mentioned_boxes, predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +120,10 @@ def _localization(
 def _combined(
     recipe: Score, query: RegionQuery, text: Evidence, preset: Preset, gt: FloatArray
 ) -> tuple[float, dict[str, float]]:
-    """The weighted mean of the recipe's box rewards under one preset, and each of them.
-
-    recall_iou compares what the preset credits a text with; the other rewards judge the boxes that the text itself wrote: a
-    detector that finds once more what the text marked would count as a superfluous box.
-    """
+    """The weighted mean of the recipe's box rewards under one preset, and each of them."""
     options = recipe.localization
-    own = mentioned_boxes(text.mentions)
-    others = [name for name in options.rewards if name != "recall_iou"]
-    parts = box_rewards(gt, own, text.mentions, query.size, others, options.threshold, options.binary)
-    if "recall_iou" in options.rewards:
-        against = predictions(preset, text.mentions, text.detections, options.ungrounded_credit)
-        parts["recall_iou"] = localization_score(gt, against.boxes, options.threshold, options.binary, against.credits)
+    credited = predictions(preset, text.mentions, text.detections, options.ungrounded_credit)
+    parts = box_rewards(gt, credited, text.mentions, query.size, options.rewards, options.threshold, options.binary)
     return combine(parts, options.rewards), {str(name): value for name, value in parts.items()}
 
 

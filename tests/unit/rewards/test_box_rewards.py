@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spr.boxes import Box
+from spr.boxes import Box, as_boxes, giou
 from spr.recipe_score import BoxReward
 from spr.records import Mention
 from spr.rewards.box_rewards import (
@@ -20,7 +22,7 @@ from spr.rewards.box_rewards import (
     mean_giou,
     no_duplicate,
 )
-from spr.rewards.localization import localization_score
+from spr.rewards.localization import Predicted, localization_score
 
 SQUARE = (0, 0, 10, 10)
 FAR = (40, 0, 50, 10)
@@ -30,6 +32,14 @@ NAMES = get_args(BoxReward)
 
 def mention(box: tuple[float, float, float, float] | None) -> Mention:
     return Mention("dog", box, *(("ok", "") if box else ("unreadable", "malformed")), (0, 5))
+
+
+def rewards_of(
+    gt: Sequence[Box], boxes: Sequence[Box], names: Sequence[BoxReward], threshold: float = 0.5, binary: bool = False
+) -> dict[BoxReward, float]:
+    """The rewards of a text that writes `boxes` and is credited with nothing else."""
+    credited = Predicted(as_boxes(boxes), np.ones(len(boxes)))
+    return box_rewards(gt, credited, [mention(box) for box in boxes], SIZE, names, threshold, binary)
 
 
 # f1_hungarian
@@ -132,7 +142,7 @@ def test_a_text_without_boxes_has_no_valid_format() -> None:
 
 
 def test_nothing_predicted() -> None:
-    rewards = box_rewards([SQUARE], [], [], SIZE, NAMES)
+    rewards = rewards_of([SQUARE], [], NAMES)
     assert rewards == {
         "recall_iou": 0,
         "f1_hungarian": 0,
@@ -144,33 +154,38 @@ def test_nothing_predicted() -> None:
 
 
 def test_only_what_is_asked_for_is_returned_in_that_order() -> None:
-    rewards = box_rewards([SQUARE], [SQUARE], [], SIZE, ["mean_giou", "recall_iou"])
+    rewards = rewards_of([SQUARE], [SQUARE], ["mean_giou", "recall_iou"])
     assert list(rewards.items()) == [("mean_giou", 1.0), ("recall_iou", 1.0)]
 
 
 def test_recall_iou_is_the_localization_score_with_its_options() -> None:
     predicted = [(0, 0, 10, 8)]
     for threshold, binary in ((0.5, False), (0.9, False), (0.5, True)):
-        rewards = box_rewards([SQUARE, FAR], predicted, [], SIZE, ["recall_iou"], threshold, binary)
+        rewards = rewards_of([SQUARE, FAR], predicted, ["recall_iou"], threshold, binary)
         assert rewards["recall_iou"] == localization_score([SQUARE, FAR], predicted, threshold, binary)
 
 
-def test_a_detector_that_finds_a_texts_box_again_makes_no_duplicate_of_it() -> None:
-    written, found = mention(SQUARE), (0, 0, 10, 9.9)
-    rewards = box_rewards([SQUARE], [SQUARE, found], [written], SIZE, ["no_duplicate", "count_penalty"])
-    assert rewards == {"no_duplicate": 1, "count_penalty": 1}
-    assert box_rewards([SQUARE], [SQUARE], [written, written], SIZE, ["no_duplicate"]) == {"no_duplicate": 0.5}
+def test_a_detectors_box_counts_for_recall_and_is_no_box_too_many() -> None:
+    credited = Predicted(as_boxes([SQUARE, FAR]), np.array([1.0, 0.5]))
+    assert box_rewards([SQUARE, FAR], credited, [mention(SQUARE)], SIZE, NAMES) == {
+        "recall_iou": 0.75,
+        "f1_hungarian": pytest.approx(2 / 3),
+        "mean_giou": pytest.approx((1 + (1 + giou([FAR], [SQUARE])[0, 0]) / 2) / 2),
+        "count_penalty": 1,
+        "format_valid": 1,
+        "no_duplicate": 1,
+    }
 
 
 @pytest.mark.parametrize("name", ["recall_iou", "f1_hungarian", "mean_giou"])
 def test_a_mean_over_no_ground_truth_is_an_error(name: BoxReward) -> None:
     with pytest.raises(ValueError, match="no ground-truth boxes"):
-        box_rewards([], [SQUARE], [], SIZE, [name])
+        rewards_of([], [SQUARE], [name])
 
 
 def test_the_others_need_no_ground_truth() -> None:
     names: tuple[BoxReward, ...] = ("count_penalty", "format_valid", "no_duplicate")
-    assert box_rewards([], [SQUARE], [mention(SQUARE)], SIZE, names) == {
+    assert rewards_of([], [SQUARE], names) == {
         "count_penalty": 0,
         "format_valid": 1,
         "no_duplicate": 1,
@@ -196,7 +211,7 @@ boxes = st.builds(
 
 @given(st.lists(boxes, min_size=1, max_size=5), st.lists(boxes, max_size=5), st.floats(0, 1), st.booleans())
 def test_every_reward_lies_between_0_and_1(gt: list[Box], predicted: list[Box], threshold: float, binary: bool) -> None:
-    rewards = box_rewards(gt, predicted, [mention(box) for box in predicted], SIZE, NAMES, threshold, binary)
+    rewards = rewards_of(gt, predicted, NAMES, threshold, binary)
     assert list(rewards) == list(NAMES)
     assert all(-1e-12 <= value <= 1 + 1e-12 for value in rewards.values())
     assert -1e-12 <= combine(rewards, dict.fromkeys(NAMES, 2.0)) <= 1 + 1e-12
@@ -205,7 +220,7 @@ def test_every_reward_lies_between_0_and_1(gt: list[Box], predicted: list[Box], 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), min_size=1, max_size=6, unique=True))
 def test_a_perfect_text_is_worth_1(cells: list[tuple[int, int]]) -> None:
     gt = [(20.0 * x, 20.0 * y, 20.0 * x + 20, 20.0 * y + 20) for x, y in cells]
-    rewards = box_rewards(gt, gt, [mention(box) for box in gt], SIZE, NAMES)
+    rewards = rewards_of(gt, gt, NAMES)
     assert rewards == pytest.approx(dict.fromkeys(NAMES, 1.0))
 
 
@@ -215,8 +230,8 @@ def test_the_order_of_the_boxes_does_not_matter(gt: list[Box], predicted: list[B
     shuffled, turned = list(predicted), list(gt)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     random.shuffle(turned)  # type: ignore[attr-defined]
-    before = box_rewards(gt, predicted, [mention(box) for box in predicted], SIZE, names)
-    assert box_rewards(turned, shuffled, [mention(box) for box in shuffled], SIZE, names) == pytest.approx(before)
+    before = rewards_of(gt, predicted, names)
+    assert rewards_of(turned, shuffled, names) == pytest.approx(before)
 
 
 @given(st.lists(boxes, min_size=1, max_size=4), st.lists(boxes, min_size=1, max_size=4))
