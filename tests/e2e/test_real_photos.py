@@ -64,7 +64,7 @@ def test_the_bundled_model_on_real_photos_ends_well_and_says_why_few_pairs_survi
         real_data,
         model={"name": str(models / "mllm"), "dialect": "tiny", "dtype": "float32"},
         candidates={"max_new_tokens": 96, "batch_size": 80},
-        score={"weight": 0.8, "semantic": {"model": str(models / "clip")}},
+        score={"weight": 0.8, "semantic": {"model": str(models / "clip")}, "detector": {"model": str(models / "detector")}},
         train={"max_steps": 2, "dtype": "float32", "gradient_checkpointing": False, "lora": {"r": 4, "alpha": 8}},
     )
     out = run(check_recipe(recipe, "test"), tmp_path / "run").path
