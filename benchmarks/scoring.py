@@ -28,7 +28,7 @@ from spr.recipe import Queries, Source
 from spr.recipe_score import Score
 from spr.records import RegionQuery
 from spr.rewards.captions import normal_set
-from spr.rewards.region_features import region_masks
+from spr.rewards.region_features import clip_region_features, region_masks
 from spr.rewards.scorer import Scorer
 from spr.sources.coco import read_scenes
 
@@ -69,8 +69,6 @@ class Plain:
     @torch.inference_mode()
     def score(self, query: RegionQuery, text: str) -> tuple[float, float, int]:
         """Crop cosine, region cosine, and the number of detections."""
-        from spr.rewards.region_features import clip_region_features
-
         dialect = dialects.get("tiny")
         image = Image.open(self.root / query.path).convert("RGB")
         words = self.clip_words(dialect.words(text, query.size), truncation=True, max_length=77, return_tensors="pt")
@@ -105,12 +103,12 @@ def compare(queries: Sequence[RegionQuery], image_root: Path, repeats: int) -> N
         {"semantic": {"model": str(MODELS / "clip")}, "detector": {"model": str(MODELS / "detector"), "batch_size": 64}}
     )
     plain, scorer = Plain(image_root), Scorer(recipe, dialects.get("tiny"), image_root)
-    scorer.score(asked[:2])
+    list(scorer.score(asked[:2]))
     scorer.seconds.clear()
     ratios, ours, theirs = [], [], []
     for _ in range(repeats):
         slow, singles = timed(lambda: [[plain.score(query, text) for text in texts] for query, texts in asked])
-        fast, scored = timed(lambda: scorer.score(asked))
+        fast, scored = timed(lambda: list(scorer.score(asked)))
         ratios.append(slow / fast)
         ours.append(len(asked) / fast)
         theirs.append(len(asked) / slow)

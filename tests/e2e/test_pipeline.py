@@ -12,6 +12,7 @@ from small_world import draw_world, recipe_values, write_candidates
 
 from spr.errors import DataError, RecipeError, ResumeError
 from spr.pipeline import evaluate, plan, run, train
+from spr.pipeline.assembly import data_steps
 from spr.recipe import Recipe, check_recipe
 from spr.records import Prediction, RegionQuery
 from spr.running.files import file_digest
@@ -54,6 +55,15 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 
 def shards(out: Path) -> dict[str, str | None]:
     return {str(path.relative_to(out)): file_digest(path) for name in DATA for path in sorted((out / name).glob("*.parquet"))}
+
+
+def test_what_counts_as_inside_for_annotations_does_so_for_the_detector(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "detector").mkdir()
+    (tmp_path / "detector" / "config.json").write_text("{}")
+    score = {"weight": 0, "detector": {"model": str(tmp_path / "detector")}}
+    asked = recipe(world, score=score, queries={"coverage": 0.3}, candidates={})
+    steps = data_steps(asked, RunDir(tmp_path / "run"), [])
+    assert [step.stage.recipe_part["score"]["coverage"] for step in steps[2:]] == [0.3, 0.3]
 
 
 def metrics_of(out: Path) -> dict[str, Any]:

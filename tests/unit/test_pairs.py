@@ -16,9 +16,10 @@ from spr.models.base import Dialect
 from spr.models.dialects import get
 from spr.pairs import PairStage, rank, same_mentions
 from spr.recipe import Pairs, check_recipe
-from spr.recipe_score import Score
+from spr.recipe_score import Detector, Localization, Score
 from spr.records import (
     Candidate,
+    Detection,
     Dropped,
     PreferencePair,
     QueryCandidates,
@@ -82,6 +83,20 @@ def test_best_against_worst_and_the_best_refined(bracket: Dialect) -> None:
         stripped=1,
         model="policy@1",
     )
+
+
+def test_a_box_that_meets_what_the_detector_added_is_refined_to_it(bracket: Dialect) -> None:
+    row = scored(bracket, "A dog [0, 0, 10, 8] and a cat [30, 30, 40, 38].", "A dog [0, 0, 10, 6].")
+    cat = Detection("and a cat", (30.0, 30.0, 40.0, 40.0), 0.9)
+    row = dataclasses.replace(row, candidates=(dataclasses.replace(row.candidates[0], detections=(cat,)), row.candidates[1]))
+    paper = SCORE.model_copy(update={"detector": Detector(model="not loaded"), "localization": Localization(preset="paper")})
+    (pair,) = PairStage(Pairs(), bracket, Scorer(paper, bracket, Path())).process([row])
+    assert isinstance(pair, PreferencePair)
+    assert pair.chosen == "A dog [0, 0, 10, 10] and a cat [30, 30, 40, 40]."
+    assert (pair.refined, pair.stripped, pair.refined_localization) == (2, 0, 1)
+    without = outcome(bracket, row)
+    assert isinstance(without, PreferencePair)
+    assert without.chosen == "A dog [0, 0, 10, 10] and a cat."
 
 
 def test_unrefined_pairs_the_best_with_itself_before_refinement(bracket: Dialect) -> None:

@@ -47,7 +47,8 @@ class RegionsStage(GreedyStage[RegionQuery]):
     @property
     def recipe_part(self) -> dict[str, Any]:
         """Model and answers, and how localization is scored."""
-        return {**super().recipe_part, "localization": self.localization.model_dump(mode="json")}
+        localization = self.localization.model_dump(mode="json", include={"threshold", "binary"})
+        return {**super().recipe_part, "localization": localization}
 
     def prompt(self, row: RegionQuery) -> str:
         """The plain question about the region."""

@@ -140,10 +140,12 @@ def compare_presets(rows: Sequence[ScoredCandidate], recipe: Recipe) -> list[Oth
     """Rank every query again under each preset that did not rank, at the recipe's weight and normalization.
 
     Candidates are compared as pairing compares them (`same_mentions`, `rejected: unrefined`), over the queries that have
-    enough of them. Whether the pair would then have been kept is not asked. Empty where the rows hold one preset only.
+    enough of them. Whether the pair would then have been kept is not asked. Empty where the rows hold one preset
+    only, or no query has enough.
     """
     others = [preset for preset in presets_of(rows) if preset != recipe.score.localization.preset]
-    return [_compared(preset, rows, recipe) for preset in others]
+    compared = [_compared(preset, rows, recipe) for preset in others]
+    return [other for other in compared if other.queries]
 
 
 def _compared(preset: str, rows: Sequence[ScoredCandidate], recipe: Recipe) -> OtherPreset:

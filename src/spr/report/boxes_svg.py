@@ -30,14 +30,20 @@ def numbered(mentions: Sequence[Mention]) -> list[Numbered]:
     return [Numbered(i, mention, box) for i, (mention, box) in enumerate(readable, 1)]
 
 
-def draw_pair(pair: PreferencePair, chosen: Sequence[Mention], rejected: Sequence[Mention], root: Path) -> str:
-    """The SVG of one pair: `chosen` and `rejected` are the mentions of its two texts, `root` the photos' folder.
+def draw_pair(
+    pair: PreferencePair,
+    truth: Sequence[tuple[Box, str]],
+    chosen: Sequence[Mention],
+    rejected: Sequence[Mention],
+    root: Path,
+) -> str:
+    """The SVG of one pair: `truth` is its ground truth with names, `chosen` and `rejected` are the mentions of its two texts,
+    `root` the photos' folder.
 
     Shown is the region with all boxes that were written, and a little more. Raises ImageFault when the photo cannot be used.
     """
     photo = images.load(root, pair.path, pair.size)
     first, second = numbered(chosen), numbered(rejected)
-    truth = [(scene.box, scene.category) for scene in pair.objects]
     view = shown_view(pair.region, [*(box for box, _ in truth), *(item.box for item in (*first, *second))], pair.size)
     unit = max(view[2] - view[0], view[3] - view[1]) / _SHOWN
     head = opening(view, f"Chosen, rejected and annotated boxes of pair {pair.pair_id}", "img")
@@ -51,7 +57,7 @@ def draw_pair(pair: PreferencePair, chosen: Sequence[Mention], rejected: Sequenc
 
 
 def _title(item: Numbered, truth: Sequence[tuple[Box, str]], side: str) -> str:
-    """What the pointer is told: which box, of what, and how well it fits the nearest annotation."""
+    """What the pointer is told: which box, of what, and how well it fits the nearest ground truth."""
     name = f"{side} {item.number}" + (f": {item.mention.phrase}" if item.mention.phrase else "")
     overlap, category = nearest(item.box, truth)
-    return f"{name} (IoU {overlap:.2f} with {category})" if overlap else f"{name} (touches no annotated object)"
+    return f"{name} (IoU {overlap:.2f} with {category})" if overlap else f"{name} (touches no ground truth)"

@@ -80,7 +80,7 @@ class Cases:
             raise DataError(f"{where} holds no pairs; `spr status {where}` shows where they went")
         sample = visible(self.pairs[0].pair_id)[:_SHOWN].replace("\n", "\\n")
         raise DataError(
-            f"{where} holds no pair or query {shown[:_SHOWN]}; its ids look like {sample}, of {len(self.pairs):,} "
+            f"{where} holds no pair or query '{shown[:_SHOWN]}'; its ids look like {sample}, of {len(self.pairs):,} "
             f"{'pair' if len(self.pairs) == 1 else 'pairs'} in all"
         )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from spr.errors import DataError
 from spr.report import charts
 from spr.report.boxes_svg import draw_pair
+from spr.report.case import Cases
 from spr.report.data import read_run
 from spr.report.pair_page import recipe_dialect
 from spr.report.summaries import spread_over_margins
@@ -30,7 +31,7 @@ def write_figures(run: Path, out: Path) -> list[Path]:
     pictures = {
         "accuracy.svg": charts.accuracy({side: task[side] for side in ("base", "tuned")}),
         "gain.svg": charts.gain(task["delta"]),
-        "pair.svg": draw_pair(pair, chosen, rejected, whole.recipe.source.image_root),
+        "pair.svg": draw_pair(pair, Cases(whole).of(pair).truth, chosen, rejected, whole.recipe.source.image_root),
     }
     for name, picture in pictures.items():
         write_atomic(out / name, standalone(picture).encode())

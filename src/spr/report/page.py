@@ -19,7 +19,7 @@ from spr.records import PreferencePair
 from spr.report import charts
 from spr.report.analysis import compare_presets, disagreement, endings
 from spr.report.boxes_svg import draw_pair
-from spr.report.case import Cases, page_name
+from spr.report.case import Case, Cases, page_name
 from spr.report.data import Run, read_run
 from spr.report.pair_page import recipe_dialect, write_pages
 from spr.report.summaries import chosen_drift, measure_lengths, spread_over_margins, summarise_scores
@@ -76,7 +76,7 @@ def write_report(run: Path) -> Path:
 
 def render(run: Run, listing: str | None = None) -> str:
     """The first page as HTML; `listing` is the address of the list of all pairs, where there is one."""
-    dialect = recipe_dialect(run.recipe)
+    dialect, cases = recipe_dialect(run.recipe), Cases(run)
     return render_page(
         "report.html.j2",
         run=run,
@@ -90,7 +90,7 @@ def render(run: Run, listing: str | None = None) -> str:
         titles=TASKS,
         funnel=funnel(run.flows),
         scores=_scores(run),
-        cards=[_card(run, pair, dialect) for pair in _drawn(run)],
+        cards=[_card(run, cases.of(pair), dialect) for pair in _drawn(run)],
         lengths=_lengths(run, dialect),
         training=_training(run),
         recipe=run.recipe.model_dump_json(indent=2),
@@ -130,11 +130,12 @@ def _scores(run: Run) -> dict[str, Any] | None:
     }
 
 
-def _card(run: Run, pair: PreferencePair, dialect: Dialect) -> PairCard:
+def _card(run: Run, case: Case, dialect: Dialect) -> PairCard:
+    pair = case.pair
     chosen, rejected = dialect.parse(pair.chosen, pair.size), dialect.parse(pair.rejected, pair.size)
     picture, fault = None, ""
     try:
-        picture = Markup(draw_pair(pair, chosen, rejected, run.recipe.source.image_root))
+        picture = Markup(draw_pair(pair, case.truth, chosen, rejected, run.recipe.source.image_root))
     except images.ImageFault as error:
         fault = str(error)
     return PairCard(

@@ -43,8 +43,8 @@ def normal_set(phrases: Iterable[str]) -> tuple[str, ...]:
 def pack(phrases: Sequence[str], tokenize: Callable[[str], Sequence[int]], length: int) -> list[Caption]:
     """As few captions of at most `length` tokens as the order of the phrases allows.
 
-    `tokenize` gives a phrase's ids without special tokens. A phrase too long for a caption of its own is cut to fit; one
-    without a single token is in no caption.
+    `tokenize` gives a phrase's ids without special tokens, none where the model cannot read it. A phrase too long for a caption
+    of its own is cut to fit; one without a single token is in no caption.
     """
     captions: list[Caption] = []
     held: list[tuple[str, list[int]]] = []

@@ -8,6 +8,7 @@ many captions it is asked for.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,7 +28,7 @@ from spr.models.quiet import quiet_from_disk
 from spr.recipe_score import Detector
 from spr.records import Detection
 from spr.rewards.captions import normal_set
-from spr.rewards.detector_families import FAMILIES, Ask, Family, Seen
+from spr.rewards.detector_families import FAMILIES, Ask, Family, Reading, Seen
 
 Phrases = tuple[str, ...]
 
@@ -55,7 +56,7 @@ class PhraseDetector:
     def __init__(self, recipe: Detector, device: str) -> None:
         self._recipe, self._device = recipe, torch.device(device)
         self._processor, self._family = _load(recipe, self._device)
-        self._fits = lru_cache(maxsize=100_000)(self._family.fits)
+        self._reading = lru_cache(maxsize=100_000)(self._family.reading)
 
     @torch.inference_mode()
     def detect(self, items: Sequence[DetectionItem]) -> list[list[tuple[Detection, ...]]]:
@@ -80,9 +81,10 @@ class PhraseDetector:
             for item, sets in zip(items, asked, strict=True)
         ]
 
-    def cut(self, text: Sequence[str]) -> int:
-        """How many of a text's phrases are too long for a pass and are looked for in part."""
-        return sum(not self._fits(phrase) for phrase in normal_set(text))
+    def reading(self, text: Sequence[str]) -> Counter[Reading]:
+        """How many of a text's different phrases the model reads whole, in part (too long for a pass), or not at all (a word
+        of another script or a sign that its vocabulary lacks; such a phrase is not looked for)."""
+        return Counter(self._reading(phrase) for phrase in normal_set(text))
 
     def _sets(self, item: DetectionItem) -> list[Phrases]:
         """The set of phrases that each text of an item is looked for in."""
@@ -168,5 +170,7 @@ def _load(recipe: Detector, device: torch.device) -> tuple[Any, Family]:
             f"{where}: its weights lack {len(missing)} of the architecture's tensors, e.g. {missing[0]}; "
             "download or save it again"
         )
-    family: Family = FAMILIES[config.model_type](model.eval().requires_grad_(False).to(device), tokenizer)
-    return processor, family
+    try:
+        return processor, FAMILIES[config.model_type](model.eval().requires_grad_(False).to(device), tokenizer)
+    except ModelError as error:
+        raise ModelError(f"{where}: {error}") from None

@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
 from transformers.image_transforms import center_to_corners_format
 
 from spr.boxes import Size
-from spr.rewards.captions import SPECIAL, Caption, pack
+from spr.errors import ModelError
+from spr.rewards.captions import CLS, DOT, QUESTION, SEP, SPECIAL, Caption, pack
 
 _LABELS_A_PASS = 64
+Reading = Literal["whole", "part", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,8 @@ class Family(Protocol):
     def asks(self, phrases: Sequence[str]) -> list[Ask]:
         """The phrases in as few passes as the model's text length allows, in order."""
 
-    def fits(self, phrase: str) -> bool:
-        """Whether a pass holds the phrase whole; one that does not fit is cut."""
+    def reading(self, phrase: str) -> Reading:
+        """How much of the phrase the model reads."""
 
     def see(self, pixel_values: torch.Tensor) -> Seen:
         """Run the vision module on images of one size."""
@@ -65,18 +67,27 @@ class GroundedCaption:
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model, self._tokenizer = model, tokenizer
         self._length = min(int(model.config.max_text_len), int(tokenizer.model_max_length))
+        ids = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]", ".", "?"])
+        if ids != [CLS, SEP, DOT, QUESTION]:
+            raise ModelError(
+                f"its tokenizer gives [CLS], [SEP], '.' and '?' the ids {ids}, where the model separates phrases at "
+                f"{[CLS, SEP, DOT, QUESTION]}; use the tokenizer that it was trained with"
+            )
 
     def asks(self, phrases: Sequence[str]) -> list[Ask]:
         """Captions of at most the model's text length."""
         captions = pack(phrases, self._tokenize, self._length)
         return [Ask(caption.phrases, len(caption.input_ids), caption) for caption in captions]
 
-    def fits(self, phrase: str) -> bool:
+    def reading(self, phrase: str) -> Reading:
         """A caption holds the phrase, [CLS], "." and [SEP]."""
-        return len(self._tokenize(phrase)) <= self._length - SPECIAL
+        tokens = len(self._tokenize(phrase))
+        return "none" if tokens == 0 else "part" if tokens > self._length - SPECIAL else "whole"
 
     def _tokenize(self, phrase: str) -> list[int]:
-        return list(self._tokenizer(phrase, add_special_tokens=False, verbose=False).input_ids)
+        """No tokens for a phrase with a word that the vocabulary cannot spell: [UNK] would stand for any such word."""
+        ids = list(self._tokenizer(phrase, add_special_tokens=False, verbose=False).input_ids)
+        return [] if self._tokenizer.unk_token_id in ids else ids
 
     def see(self, pixel_values: torch.Tensor) -> Seen:
         """Feature maps of the backbone with their position embeddings."""
@@ -120,9 +131,9 @@ class Owlv2:
         groups = [tuple(phrases[i : i + _LABELS_A_PASS]) for i in range(0, len(phrases), _LABELS_A_PASS)]
         return [Ask(group, len(group), self._tokens(group)) for group in groups]
 
-    def fits(self, phrase: str) -> bool:
-        """A query is one text of the encoder."""
-        return len(self._tokenizer(phrase, verbose=False).input_ids) <= self._length
+    def reading(self, phrase: str) -> Reading:
+        """A query is one text of the encoder, whose tokens are bytes at the least."""
+        return "whole" if len(self._tokenizer(phrase, verbose=False).input_ids) <= self._length else "part"
 
     def _tokens(self, phrases: tuple[str, ...]) -> torch.Tensor:
         options = {"padding": "max_length", "truncation": True, "max_length": self._length, "return_tensors": "pt"}
@@ -165,15 +176,15 @@ class OmDetTurbo:
         groups: list[list[str]] = []
         for phrase in phrases:
             longer = [*groups[-1], phrase] if groups else [phrase]
-            if groups and self.fits(", ".join(longer)):
+            if groups and self.reading(", ".join(longer)) == "whole":
                 groups[-1] = longer
             else:
                 groups.append([phrase])
         return [Ask(tuple(group), len(group), (_task(", ".join(group)), group)) for group in groups]
 
-    def fits(self, phrase: str) -> bool:
+    def reading(self, phrase: str) -> Reading:
         """The task sentence, which is longer than the class, is one text of the encoder."""
-        return len(self._tokenizer(_task(phrase), verbose=False).input_ids) <= self._length
+        return "whole" if len(self._tokenizer(_task(phrase), verbose=False).input_ids) <= self._length else "part"
 
     def see(self, pixel_values: torch.Tensor) -> Seen:
         """Feature maps of the backbone."""

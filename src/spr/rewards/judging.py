@@ -19,9 +19,11 @@ from spr.rewards.localization import best_overlaps, detected_objects, mentioned_
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known of one text before it is judged: its mentions, the detector's boxes for its phrases inside the region, and
-    its cosines (NaN where the recipe names no semantic model). `detail` holds what was counted on the way."""
+    its cosines (NaN where the recipe names no semantic model). `written` are the mentions
+    of the text as the model wrote it, before boxes were moved or stripped; `detail` holds what was counted on the way."""
 
     mentions: tuple[Mention, ...]
+    written: tuple[Mention, ...]
     detections: tuple[Detection, ...] = ()
     crop: float = math.nan
     local: float = math.nan
@@ -41,8 +43,8 @@ class Scores:
     n_gt, n_mentions (readable), n_unreadable, n_matched (ground-truth boxes recovered under the recipe's preset),
     mean_matched_iou (absent where none was);
     localization_<preset>, S_loc under every preset that the recipe's models allow; with a detector n_detections,
-    n_gt_detected (ground-truth boxes that the detector added), n_phrases (what it was asked for) and n_phrases_cut (those too
-    long for it);
+    n_gt_detected (ground-truth boxes that the detector added), n_phrases (different ones, n_phrases_cut of them too
+    long for it and n_phrases_unread beyond its vocabulary);
     reward_<name> for every box reward of the recipe; semantic_normalized and localization_normalized unless `normalize` is
     none; text_chunks and truncated_tokens with a semantic model.
     """
@@ -98,7 +100,7 @@ def _localization(
     found = {preset: _combined(recipe, query, text, preset, gt) for preset, gt in truths.items() if len(gt)}
     place, parts = found[options.preset]
     gt, own = truths[options.preset], mentioned_boxes(text.mentions)
-    against = predictions(options.preset, text.mentions, text.detections, options.ungrounded_credit)
+    against = predictions(options.preset, text.mentions, text.written, text.detections, options.ungrounded_credit)
     overlaps = best_overlaps(gt, against.boxes, options.threshold, credits=against.credits)
     matched = overlaps[overlaps > 0]
     detail = {
@@ -122,7 +124,7 @@ def _combined(
 ) -> tuple[float, dict[str, float]]:
     """The weighted mean of the recipe's box rewards under one preset, and each of them."""
     options = recipe.localization
-    credited = predictions(preset, text.mentions, text.detections, options.ungrounded_credit)
+    credited = predictions(preset, text.mentions, text.written, text.detections, options.ungrounded_credit)
     parts = box_rewards(gt, credited, text.mentions, query.size, options.rewards, options.threshold, options.binary)
     return combine(parts, options.rewards), {str(name): value for name, value in parts.items()}
 

@@ -43,9 +43,16 @@ class Predicted:
 
 
 def predictions(
-    preset: Preset, mentions: Sequence[Mention], detections: Sequence[Detection], ungrounded_credit: float = 0.0
+    preset: Preset,
+    mentions: Sequence[Mention],
+    written: Sequence[Mention],
+    detections: Sequence[Detection],
+    ungrounded_credit: float = 0.0,
 ) -> Predicted:
     """The predicted boxes of a text under a preset.
+
+    `written` are the mentions of the text as the model wrote it: what it gave a box, right or wrong, stays its own affair under
+    `strict` when refinement strips that box. Boxes without a phrase ground all of the text.
 
     All readable boxes of a text count, also those outside the region: the coverage test is for annotations and a detector's
     boxes, which nobody asked to keep to the region. A box far outside meets no ground truth anyway.
@@ -55,8 +62,8 @@ def predictions(
     if preset == "paper":
         kept = list(detections)
     elif preset == "strict":
-        grounded = {normal(mention.phrase or "") for mention in mentions if mention.box is not None}
-        kept = [detection for detection in detections if detection.phrase not in grounded]
+        grounded = {normal(mention.phrase or "") for mention in written if mention.box is not None}
+        kept = [] if "" in grounded else [detection for detection in detections if detection.phrase not in grounded]
     credit = 1.0 if preset == "paper" else ungrounded_credit
     found = as_boxes([detection.box for detection in kept])
     return Predicted(np.concatenate([own, found]), np.concatenate([np.ones(len(own)), np.full(len(found), credit)]))

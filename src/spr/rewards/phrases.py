@@ -6,15 +6,19 @@ Plain words in, phrases out, in reading order and as they are written; how a det
 
 from __future__ import annotations
 
-import re
+import hashlib
 from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from spr.errors import ModelError
 from spr.records import Mention
+from spr.rewards.text_chunks import sentences
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 NounChunks = Callable[[str], list[str]]
+_LONGEST_TEXT = 10**9
+"""Characters; spaCy's own limit guards the memory of whole books."""
 
 
 def phrases_of(mentions: Sequence[Mention], words: str, noun_chunks: NounChunks | None = None) -> list[str]:
@@ -26,13 +30,14 @@ def phrases_of(mentions: Sequence[Mention], words: str, noun_chunks: NounChunks 
     if marked:
         return marked
     chunks = noun_chunks(words) if noun_chunks else []
-    return chunks or [sentence.strip() for sentence in _SENTENCE_END.split(words) if sentence.strip()]
+    return chunks or sentences(words)
 
 
 def load_noun_chunks(pipeline: str) -> NounChunks:
     """A spaCy pipeline's noun chunks; `pipeline` is an installed package's name (en_core_web_sm) or a directory.
 
-    Raises ModelError when spaCy or the pipeline is missing, or the pipeline parses nothing.
+    Raises ModelError when spaCy or the pipeline is missing, the pipeline parses nothing, or spaCy knows no noun chunks of
+    its language.
     """
     where = f"score.detector.noun_chunks {pipeline}"
     try:
@@ -48,4 +53,29 @@ def load_noun_chunks(pipeline: str) -> NounChunks:
         ) from None
     if not {"parser"} & set(parse.pipe_names):
         raise ModelError(f"{where} has no dependency parser, which noun chunks come from; name a pipeline that has one")
+    if parse.vocab.get_noun_chunks is None:
+        raise ModelError(f"{where} is for the language {parse.lang}, of which spaCy knows no noun chunks; leave the key out")
+    parse.max_length = _LONGEST_TEXT
     return lambda words: [chunk.text for chunk in parse(words).noun_chunks]
+
+
+def pipeline_identity(pipeline: str) -> str:
+    """What a pipeline is, in one line, without loading it: the digest of a directory's files, or a package's version; and the
+    version of spaCy that reads it."""
+    path = Path(pipeline).expanduser()
+    if path.is_dir():
+        total = hashlib.sha256()
+        for file in sorted(path.rglob("*")):
+            if file.is_file():
+                total.update(f"{file.relative_to(path).as_posix()}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+        what = f"sha256:{total.hexdigest()[:16]}"
+    else:
+        what = f"{pipeline}@{_version(pipeline)}"
+    return f"{what} spacy@{_version('spacy')}"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except (metadata.PackageNotFoundError, ValueError):
+        return "missing"

@@ -27,17 +27,20 @@ from spr.recipe_score import Score
 from spr.records import QueryScores, RegionQuery, ScoredCandidate
 from spr.rewards.judging import Evidence, Scores, added_objects, judge, judge_again
 from spr.rewards.localization import inside
-from spr.rewards.phrases import NounChunks, load_noun_chunks, phrases_of
+from spr.rewards.phrases import NounChunks, load_noun_chunks, phrases_of, pipeline_identity
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from spr.rewards.detector import PhraseDetector
+    from spr.rewards.detector_families import Reading
     from spr.rewards.semantic import SemanticScorer, SemanticScores
 
 QUERIES_AT_A_TIME = 64
 """Queries whose images are held in memory together."""
 NO_GROUND_TRUTH = "no_ground_truth"
 
-_OF_WORDS = ("text_chunks", "truncated_tokens", "n_phrases", "n_phrases_cut")
+_OF_WORDS = ("text_chunks", "truncated_tokens", "n_phrases", "n_phrases_cut", "n_phrases_unread")
 Texts = tuple[RegionQuery, Sequence[str]]
 Images = dict[tuple[str, tuple[int, int]], Image.Image | ImageFault]
 
@@ -69,6 +72,8 @@ class Scorer:
                 part[name] |= {"model": identity(options.model, options.revision)}
         if self._recipe.detector is not None:
             part["coverage"] = self._coverage
+            if self._recipe.detector.noun_chunks:
+                part["detector"]["noun_chunks"] = pipeline_identity(self._recipe.detector.noun_chunks)
         dialect = {"name": self._dialect.name, "options": vars(self._dialect)}
         return {"score": part, "dialect": json.loads(json.dumps(dialect))}
 
@@ -76,15 +81,11 @@ class Scorer:
         """Name the device for the models, which are loaded when the first text needs them."""
         self._device = device
 
-    def score(self, queries: Sequence[Texts]) -> list[list[Scores] | str]:
+    def score(self, queries: Sequence[Texts]) -> Iterator[list[Scores] | str]:
         """Score each query's texts, in order. A query that cannot be scored gets the reason instead: that of its image, or
         no_ground_truth. Without models no image is read."""
-        results: list[list[Scores] | str] = []
-        rows = iter(queries)
-        while block := list(islice(rows, QUERIES_AT_A_TIME)):
-            for (query, _), known in zip(block, self._evidence(block), strict=True):
-                results.append(known if isinstance(known, str) else judge(self._recipe, query, known) or NO_GROUND_TRUTH)
-        return results
+        for (query, _), known in zip(queries, self._evidence(queries), strict=True):
+            yield known if isinstance(known, str) else judge(self._recipe, query, known) or NO_GROUND_TRUTH
 
     def rescore(self, items: Sequence[tuple[QueryScores, ScoredCandidate, str]]) -> list[Scores | str]:
         """Score a changed text of each candidate against the ground truth of its query.
@@ -94,7 +95,7 @@ class Scorer:
         """
         same = [self._words(text, row.query) == self._words(old.text, row.query) for row, old, text in items]
         changed = [(row.query, [text]) for (row, _, text), known in zip(items, same, strict=True) if not known]
-        fresh: Iterator[list[Evidence] | str] = iter(self._evidence(changed))
+        fresh = self._evidence(changed)
         results: list[Scores | str] = []
         for (row, old, text), known in zip(items, same, strict=True):
             evidence = [self._reused(row.query, old, text)] if known else next(fresh)
@@ -112,14 +113,19 @@ class Scorer:
         """Evidence for a text that has the words of a candidate."""
         detail = {name: value for name, value in old.detail.items() if name in _OF_WORDS}
         mentions = tuple(self._dialect.parse(text, query.size))
-        return Evidence(mentions, old.detections, old.semantic_crop, old.semantic_local, detail)
+        return Evidence(mentions, old.mentions, old.detections, old.semantic_crop, old.semantic_local, detail)
 
     def _words(self, text: str, query: RegionQuery) -> str:
         return self._dialect.words(text, query.size)
 
-    def _evidence(self, block: Sequence[Texts]) -> list[list[Evidence] | str]:
-        """What is known of each query's texts, or why its image cannot be used."""
-        read = [[Evidence(tuple(self._dialect.parse(text, query.size))) for text in texts] for query, texts in block]
+    def _evidence(self, queries: Sequence[Texts]) -> Iterator[list[Evidence] | str]:
+        """What is known of each query's texts, or why its image cannot be used; some queries at a time, for their images."""
+        rows = iter(queries)
+        while block := list(islice(rows, QUERIES_AT_A_TIME)):
+            yield from self._known(block)
+
+    def _known(self, block: Sequence[Texts]) -> list[list[Evidence] | str]:
+        read = [[self._read(query, text) for text in texts] for query, texts in block]
         if not (self._recipe.semantic or self._recipe.detector):
             return list(read)
         images = self._images(block)
@@ -132,6 +138,10 @@ class Scorer:
         self._compare(usable)
         self._detect(usable)
         return [row.evidence if isinstance(row, _Row) else row for row in rows]
+
+    def _read(self, query: RegionQuery, text: str) -> Evidence:
+        mentions = tuple(self._dialect.parse(text, query.size))
+        return Evidence(mentions, mentions)
 
     def _compare(self, rows: Sequence[_Row]) -> None:
         """Put the cosines into the rows' evidence."""
@@ -164,10 +174,9 @@ class Scorer:
             found = self._detector.detect([DetectionItem(row.image, asks) for row, asks in zip(rows, asked, strict=True)])
         for row, asks, detections in zip(rows, asked, found, strict=True):
             kept = [inside(row.query.region, boxes, self._coverage) for boxes in detections]
-            counts = [{"n_phrases": float(len(one)), "n_phrases_cut": float(self._detector.cut(one))} for one in asks]
             row.evidence = [
-                replace(one, detections=boxes, detail=one.detail | count)
-                for one, boxes, count in zip(row.evidence, kept, counts, strict=True)
+                replace(one, detections=boxes, detail=one.detail | _counts(self._detector.reading(phrases)))
+                for one, boxes, phrases in zip(row.evidence, kept, asks, strict=True)
             ]
 
     def _images(self, block: Sequence[Texts]) -> Images:
@@ -198,6 +207,12 @@ class _Row:
     image: Image.Image
     words: list[str]
     evidence: list[Evidence]
+
+
+def _counts(reading: Counter[Reading]) -> dict[str, float]:
+    """How a text's different phrases were read, as parts of its scores."""
+    cut, unread = float(reading["part"]), float(reading["none"])
+    return {"n_phrases": float(sum(reading.values())), "n_phrases_cut": cut, "n_phrases_unread": unread}
 
 
 def _with_cosines(evidence: Evidence, found: SemanticScores, k: int) -> Evidence:

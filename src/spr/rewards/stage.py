@@ -12,13 +12,14 @@ from spr.models.base import Dialect
 from spr.recipe_score import Score
 from spr.records import Candidate, Dropped, QueryCandidates, ScoredCandidate
 from spr.rewards.judging import Scores
-from spr.rewards.scorer import QUERIES_AT_A_TIME, Scorer
+from spr.rewards.scorer import Scorer
 
 _NOTES = {
     "unreadable_mentions": "n_unreadable",
     "truncated_text_tokens": "truncated_tokens",
     "detections": "n_detections",
     "cut_phrases": "n_phrases_cut",
+    "unread_phrases": "n_phrases_unread",
 }
 """Counts for the manifest, and the parts of a text's scores that they sum."""
 
@@ -49,11 +50,9 @@ class ScoreStage:
 
     def process(self, rows: Sequence[QueryCandidates]) -> Iterator[ScoredCandidate | Dropped]:
         """Score the queries in order, some at a time. Raises ModelError when a model cannot be loaded."""
-        for start in range(0, len(rows), QUERIES_AT_A_TIME):
-            block = rows[start : start + QUERIES_AT_A_TIME]
-            scored = self._scorer.score([(row.query, [candidate.text for candidate in row.candidates]) for row in block])
-            for row, outcome in zip(block, scored, strict=True):
-                yield from self._rows(row, outcome)
+        scored = self._scorer.score([(row.query, [candidate.text for candidate in row.candidates]) for row in rows])
+        for row, outcome in zip(rows, scored, strict=True):
+            yield from self._rows(row, outcome)
 
     def _rows(self, row: QueryCandidates, scored: list[Scores] | str) -> Iterator[ScoredCandidate | Dropped]:
         if isinstance(scored, str):
@@ -75,7 +74,7 @@ class ScoreStage:
 
     def notes(self) -> dict[str, int]:
         """Mentions that could not be read, text tokens that the encoder did not read, detections, and phrases that the detector
-        read in part, since the last call."""
+        read in part or not at all, since the last call."""
         notes, self._notes = dict(self._notes), Counter()
         return notes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
 _CLAUSE_END = re.compile(r"(?<=[,;:])\s+")
 
 
@@ -20,7 +20,7 @@ def pack(text: str, context: int, count: Callable[[str], int]) -> list[str]:
         return []
     if count(text) <= context:
         return [text]
-    pieces = [piece for sentence in _split(_SENTENCE_END, text) for piece in _clauses(sentence, context, count)]
+    pieces = [piece for sentence in sentences(text) for piece in _clauses(sentence, context, count)]
     chunks = [pieces[0]]
     for piece in pieces[1:]:
         joined = f"{chunks[-1]} {piece}"
@@ -29,6 +29,11 @@ def pack(text: str, context: int, count: Callable[[str], int]) -> list[str]:
         else:
             chunks.append(piece)
     return chunks
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, in order and as they stand; none of a text without words."""
+    return [piece.strip() for piece in _split(_SENTENCE_END, text)]
 
 
 def _clauses(sentence: str, context: int, count: Callable[[str], int]) -> list[str]:

@@ -2,8 +2,11 @@
 
 First the encoder alone learns to propose boxes, three for each object. Then the whole model is trained, with the loss on
 every layer of the decoder and on the proposals. A caption names objects that are there, by colour and shape or by one of
-both, and about as many that are not, most of which share a word with one that is. Objects of the pairs UNSEEN are
-repainted, and no caption names these pairs: what the model makes of them shows how far it reads words one by one.
+both, and about as many that are not, most of which share a word with one that is. Last come sparing captions, which name
+few or none of the things that are there: a wrong name must be turned down also where no right one stands beside it.
+
+Objects of the pairs UNSEEN are repainted, and no caption names these pairs: what the model makes of them shows how far it reads
+words one by one.
 """
 
 from __future__ import annotations
@@ -36,6 +39,9 @@ from spr.tiny.splits import TRAINING
 UNSEEN = frozenset({("red", "cross"), ("green", "star"), ("blue", "triangle"), ("pink", "diamond")})
 """Colours with shapes that the training neither shows nor names."""
 _MATCHES_A_PROPOSAL = 3
+_SHARE = 0.85
+_SPARING_SHARES = (0.0, 0.0, 0.3, _SHARE)
+"""Of the things that are there, how many a caption names."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,17 @@ class Plan:
     seed: int = 0
     steps_proposals: int = 900
     steps: int = 1700
+    steps_sparing: int = 800
     batch: int = 32
     rate_proposals: float = 1e-3
     rate: float = 7e-4
+    rate_sparing: float = 4e-4
+
+    @property
+    def ends(self) -> tuple[int, int, int]:
+        """The steps at which the phases end."""
+        whole = self.steps_proposals + self.steps
+        return (self.steps_proposals, whole, whole + self.steps_sparing)
 
 
 @dataclass
@@ -79,12 +93,14 @@ def repainted(objects: Sequence[TinyObject]) -> tuple[TinyObject, ...]:
     return tuple(paint(item) for item in objects)
 
 
-def asked(objects: Sequence[TinyObject], rng: random.Random) -> list[Kind]:
-    """The kinds that a caption names, in random order: of what is there, and about as many that match nothing."""
-    there = {_named(item, rng) for item in objects if rng.random() < 0.85}
+def asked(objects: Sequence[TinyObject], rng: random.Random, sparing: bool) -> list[Kind]:
+    """The kinds that a caption names, in random order: of what is there, and about as many that match nothing. A `sparing`
+    caption names a few, some or most of what is there, and at least one thing that is not."""
+    share = rng.choice(_SPARING_SHARES) if sparing else _SHARE
+    there = {_named(item, rng) for item in objects if rng.random() < share}
     absent: set[Kind] = set()
-    wanted = rng.randint(2, 7)
-    for _ in range(6 * wanted):
+    wanted = rng.randint(1 if sparing else 2, 7)
+    for _ in range(60 if sparing else 6 * wanted):
         if len(absent) == wanted:
             break
         kind = _wrong(rng.choice(objects), rng)
@@ -111,15 +127,15 @@ def _wrong(item: TinyObject, rng: random.Random) -> Kind:
 class CaptionedScenes(torch.utils.data.Dataset[Scenes]):
     """Batch i of the training: a function of i alone."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, first_seed: int, rows: int) -> None:
-        self.tokenizer, self.first_seed, self.rows = tokenizer, first_seed, rows
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, first_seed: int, rows: int, sparing_from: int) -> None:
+        self.tokenizer, self.first_seed, self.rows, self.sparing_from = tokenizer, first_seed, rows, sparing_from
 
     def __getitem__(self, index: int) -> Scenes:
         """The batch."""
         pixels, captions, scenes = [], [], []
         for seed in range(self.first_seed + index * self.rows, self.first_seed + (index + 1) * self.rows):
             objects = repainted(layout(seed))
-            kinds = {str(kind): kind for kind in asked(objects, random.Random(seed))}
+            kinds = {str(kind): kind for kind in asked(objects, random.Random(seed), index >= self.sparing_from)}
             caption = pack(list(kinds), lambda text: self.tokenizer(text, add_special_tokens=False).input_ids, TEXT_LENGTH)[0]
             pixels.append(torch.from_numpy(to_pixels(render(seed, objects))))
             captions.append(caption)
@@ -191,21 +207,19 @@ def loss_of(model: GroundingDinoForObjectDetection, scenes: Scenes, proposals_on
 
 
 def train(plan: Plan, out: Path, device: str, workers: int, save_every: int) -> None:
-    """Both phases; the finished model lies in `out / "model"`."""
+    """All phases; the finished model lies in `out / "model"`."""
     out.mkdir(parents=True, exist_ok=True)
     processor = build_processor()
     model = build_model(plan.seed).to(device)
     optimizer = make_optimizer([{"params": [p for p in model.parameters() if p.requires_grad]}])
     path = out / "checkpoint.pt"
     start, before = load_checkpoint(path, model, optimizer, device)
-    total, began, seconds = plan.steps_proposals + plan.steps, time.monotonic(), before
-    phases = (Schedule(plan.steps_proposals, (plan.rate_proposals,)), Schedule(plan.steps, (plan.rate,)))
-    data = CaptionedScenes(processor.tokenizer, TRAINING.start, plan.batch)
+    (proposals, whole, total), began, seconds = plan.ends, time.monotonic(), before
+    data = CaptionedScenes(processor.tokenizer, TRAINING.start, plan.batch, sparing_from=whole)
     for step, scenes in _batches(data, start, total, workers, device):
-        proposing = step < plan.steps_proposals
-        phases[0 if proposing else 1].apply(optimizer, step if proposing else step - plan.steps_proposals)
+        _set_rate(plan, optimizer, step)
         with torch.autocast(device.split(":")[0], torch.bfloat16):
-            loss = loss_of(model, scenes, proposing)
+            loss = loss_of(model, scenes, step < proposals)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -221,6 +235,16 @@ def train(plan: Plan, out: Path, device: str, workers: int, save_every: int) -> 
     facts: dict[str, Any] = {"plan": asdict(plan), "device": device, "minutes": round(seconds / 60, 1)}
     facts["parameters"] = sum(p.numel() for p in model.parameters())
     (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _set_rate(plan: Plan, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Each phase has a warm-up and a cosine of its own."""
+    begin = 0
+    for end, rate in zip(plan.ends, (plan.rate_proposals, plan.rate, plan.rate_sparing), strict=True):
+        if step < end:
+            Schedule(end - begin, (rate,)).apply(optimizer, step - begin)
+            return
+        begin = end
 
 
 def _batches(data: CaptionedScenes, start: int, stop: int, workers: int, device: str) -> Iterator[tuple[int, Scenes]]:

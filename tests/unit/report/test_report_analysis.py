@@ -104,7 +104,7 @@ def test_with_unrefined_rejected_the_pair_is_the_chosen() -> None:
     found = presets("a", [0.9, 0.5, 0.1], [0.9, 0.0, 0.1])
     assert compare_presets(found, recipe(rejected="unrefined")) == [OtherPreset("strict", 1, 0, 0, 0)]
     assert compare_presets(presets("b", [0.9], [0.1]), recipe(rejected="unrefined"))[0].queries == 1
-    assert compare_presets(presets("b", [0.9], [0.1]), recipe())[0].queries == 0
+    assert compare_presets(presets("b", [0.9], [0.1]), recipe()) == []
 
 
 def test_only_candidates_that_name_the_same_things_are_compared_where_pairing_does() -> None:
@@ -113,7 +113,7 @@ def test_only_candidates_that_name_the_same_things_are_compared_where_pairing_do
     found = [replace(row, mentions=m) for row, m in zip(presets("a", [0.9, 0.5, 0.1], [0.0, 0.5, 0.4]), named, strict=True)]
     assert compare_presets(found, recipe(same_mentions=True)) == [OtherPreset("strict", 1, 0, 0, 0)]
     assert compare_presets(found, recipe())[0].other_pair == 1
-    assert compare_presets(found[:2], recipe(same_mentions=True))[0].queries == 0
+    assert compare_presets(found[:2], recipe(same_mentions=True)) == []
 
 
 def test_a_query_without_a_score_under_the_other_preset_is_not_compared() -> None:

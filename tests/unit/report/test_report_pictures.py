@@ -11,6 +11,7 @@ import pytest
 from bracket_dialect import Bracket
 from PIL import Image
 
+from spr.boxes import Box
 from spr.images import ImageFault
 from spr.records import Mention, PreferencePair, SceneObject
 from spr.report import charts
@@ -55,8 +56,12 @@ def test_lengths_of_equal_texts() -> None:
     assert charts.against(np.zeros(1), np.zeros(1), "Words", "words").startswith("<svg")
 
 
+def truth_of(pair: PreferencePair) -> list[tuple[Box, str]]:
+    return [(scene.box, scene.category) for scene in pair.objects]
+
+
 def test_a_standalone_figure_is_well_formed_and_knows_both_schemes(pair: PreferencePair, tmp_path: Path) -> None:
-    picture = draw_pair(pair, [], [], tmp_path)
+    picture = draw_pair(pair, truth_of(pair), [], [], tmp_path)
     for svg in (charts.accuracy({"base": SIDE}), picture):
         root = ElementTree.fromstring(standalone(svg))
         assert root.tag == f"{SVG}svg"
@@ -66,7 +71,7 @@ def test_a_standalone_figure_is_well_formed_and_knows_both_schemes(pair: Prefere
 def test_a_pair_shows_its_boxes_in_image_pixels(pair: PreferencePair, tmp_path: Path) -> None:
     dialect = Bracket()
     chosen, rejected = dialect.parse(pair.chosen, pair.size), dialect.parse(pair.rejected, pair.size)
-    root = ElementTree.fromstring(standalone(draw_pair(pair, chosen, rejected, tmp_path)))
+    root = ElementTree.fromstring(standalone(draw_pair(pair, truth_of(pair), chosen, rejected, tmp_path)))
     groups = root.findall(f"{SVG}g")
     places = [tuple(float(group[1].get(key, "")) for key in ("x", "y", "width", "height")) for group in groups]
     assert places == [(20, 20, 50, 40), (10, 10, 20, 20), (10, 10, 20, 20)]
@@ -77,7 +82,7 @@ def test_a_pair_shows_its_boxes_in_image_pixels(pair: PreferencePair, tmp_path: 
 
 def test_a_pair_without_its_photo_says_why(pair: PreferencePair, tmp_path: Path) -> None:
     with pytest.raises(ImageFault, match="image_missing"):
-        draw_pair(pair, [], [], tmp_path / "elsewhere")
+        draw_pair(pair, truth_of(pair), [], [], tmp_path / "elsewhere")
 
 
 def test_marked_text_keeps_every_character_and_numbers_readable_boxes_only() -> None:

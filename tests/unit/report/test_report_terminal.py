@@ -89,7 +89,7 @@ def test_a_pair_is_found_by_its_id_and_by_its_query(cases: Cases) -> None:
 
 def test_a_wrong_id_is_told_what_ids_look_like_and_how_many_there_are(cases: Cases) -> None:
     first, count = cases.pairs[0].pair_id, len(cases.pairs)
-    with pytest.raises(DataError, match=f"holds no pair or query x.x1b; its ids look like {first}, of {count} pairs in all"):
+    with pytest.raises(DataError, match=f"holds no pair or query 'x.x1b'; its ids look like {first}, of {count} pairs in all"):
         cases.find("x\x1b")
 
 

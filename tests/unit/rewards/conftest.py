@@ -68,3 +68,34 @@ def photo() -> Image.Image:
     noise = np.random.default_rng(0).integers(0, 128, (48, 64, 3), dtype=np.uint8)
     noise[:, 32:, 0] += 100
     return Image.fromarray(noise)
+
+
+SENTENCES = [
+    ("the red dog runs", "DET ADJ NOUN VERB", "det amod nsubj ROOT", (2, 2, 3, 3)),
+    ("a cat sleeps", "DET NOUN VERB", "det nsubj ROOT", (1, 2, 2)),
+    ("a red cat sees the dog", "DET ADJ NOUN VERB DET NOUN", "det amod nsubj ROOT det dobj", (2, 2, 3, 3, 5, 3)),
+    ("the dog sees a red dog", "DET NOUN VERB DET ADJ NOUN", "det nsubj ROOT det amod dobj", (1, 2, 2, 5, 5, 2)),
+]
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A spaCy pipeline with a parser and parts of speech, trained on four sentences."""
+    spacy = pytest.importorskip("spacy")
+    from spacy.tokens import Doc
+    from spacy.training import Example
+
+    nlp = spacy.blank("en")
+    nlp.add_pipe("morphologizer")
+    nlp.add_pipe("parser", config={"min_action_freq": 1})
+    examples = []
+    for text, pos, deps, heads in SENTENCES:
+        words = text.split()
+        given = Doc(nlp.vocab, words=words, pos=pos.split(), heads=list(heads), deps=deps.split())
+        examples.append(Example(nlp.make_doc(text), given))
+    optimizer = nlp.initialize(lambda: examples)
+    for _ in range(40):
+        nlp.update(examples, sgd=optimizer)
+    path = tmp_path_factory.mktemp("pipeline")
+    nlp.to_disk(path)
+    return path

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForZeroShotObjectDetection, AutoTokenizer
+from transformers import AutoImageProcessor, AutoModelForZeroShotObjectDetection, AutoTokenizer, BertTokenizerFast
 from transformers.image_transforms import center_to_corners_format
 
 from spr.boxes import iou
@@ -109,6 +109,39 @@ def test_owlv2_boxes_are_those_of_its_own_post_processing(tmp_path: Path) -> Non
     assert len(found) == sum(box[2] > box[0] and box[3] > box[1] for box in np.minimum(boxes, [120, 80, 120, 80]))
 
 
+@torch.inference_mode()
+def test_omdet_turbo_reads_as_the_stock_model_and_keeps_nothing_from_earlier_asks(tmp_path: Path) -> None:
+    model, ours, pixels = family(BUILDERS["omdet-turbo"](tmp_path))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    fixed = {"padding": "max_length", "truncation": True, "max_length": 77, "return_tensors": "pt"}
+    task, classes = tokenizer(["Detect red circle, a dog."], **fixed), tokenizer(["red circle", "a dog"], **fixed)
+    out = model(
+        pixel_values=pixels[:1],
+        classes_input_ids=classes.input_ids,
+        classes_attention_mask=classes.attention_mask,
+        tasks_input_ids=task.input_ids,
+        tasks_attention_mask=task.attention_mask,
+        classes_structure=torch.tensor([2]),
+    )
+    ours.find(ours.see(pixels), [1], ours.asks(["blue square", "cross"]))
+    boxes, (scores,) = ours.find(ours.see(pixels[:1]), [0], ours.asks(PHRASES[:2]))
+    assert torch.allclose(scores, out.decoder_class_logits[0].sigmoid(), atol=1e-6)
+    assert torch.allclose(boxes[0], center_to_corners_format(out.decoder_coord_logits[0]), atol=1e-6)
+    assert len(model.language_cache_class.cache) == 2
+
+
+@torch.inference_mode()
+def test_every_ask_looks_at_its_own_image(folder: Path) -> None:
+    _, ours, pixels = family(folder)
+    (ask,) = ours.asks(PHRASES)
+    together, scores = ours.find(ours.see(pixels), [1, 0], [ask, ask])
+    for place, row in enumerate((1, 0)):
+        alone, (alone_scores,) = ours.find(ours.see(pixels[row : row + 1]), [0], [ask])
+        assert torch.allclose(together[place], alone[0], atol=1e-4)
+        assert torch.allclose(scores[place], alone_scores, atol=1e-4)
+    assert not torch.allclose(together[0], together[1], atol=1e-3)
+
+
 def test_order_of_texts_batches_and_neighbours_change_nothing(folder: Path) -> None:
     image, other = noise(seed=3), noise(96, 96, seed=4)
     alone = [detect(folder, image, text)[0] for text in (PHRASES, PHRASES[:1])]
@@ -119,6 +152,7 @@ def test_order_of_texts_batches_and_neighbours_change_nothing(folder: Path) -> N
             DetectionItem(other, [[]]),
         ]
     )
+    assert close(together[0][0], detect(folder, other, PHRASES)[0])
     assert close(together[1][0], alone[1])
     assert close(together[1][1], alone[0])
     assert together[1][2] == together[1][1]
@@ -156,8 +190,10 @@ def test_per_query_shares_captions_and_each_text_keeps_its_own_phrases(dino: Pat
     (all_three,) = detect(dino, image, PHRASES)
     assert {d.phrase for d in first} <= set(PHRASES[:2])
     assert {d.phrase for d in second} == {PHRASES[2]}
-    scores = {d.box: d.score for d in all_three if d.phrase == PHRASES[2]}
-    assert all(d.score == scores[d.box] for d in second if d.box in scores)
+    # The boxes are those of one pass for all three phrases, and not those of a caption of the third alone.
+    shared, own = {d.box for d in all_three}, {d.box for d in detect(dino, image, PHRASES[2:])[0]}
+    assert {d.box for d in first} == {d.box for d in second} == shared
+    assert not shared & own
 
 
 @pytest.mark.parametrize(
@@ -179,8 +215,22 @@ def test_odd_texts_are_looked_for_without_a_fault(folder: Path, text: list[str])
 
 
 def test_phrases_too_long_for_a_pass_are_counted(folder: Path) -> None:
-    assert detector(folder).cut(["word " * 5000, "red", "red", "word " * 6000]) == 2
-    assert detector(folder).cut([]) == 0
+    assert detector(folder).reading(["word " * 5000, "red", "Red.", "word " * 6000]) == {"part": 2, "whole": 1}
+    assert detector(folder).reading([]) == {}
+
+
+def test_a_phrase_with_a_word_that_the_vocabulary_cannot_spell_is_not_looked_for(dino: Path) -> None:
+    assert detector(dino).reading(["собака", "red 狗", "🐕", "red dog"]) == {"none": 3, "whole": 1}
+    assert detect(dino, noise(), ["собака", "red 狗", "🐕"]) == [()]
+    assert close(detect(dino, noise(), ["собака", "red dog"])[0], detect(dino, noise(), ["red dog"])[0])
+
+
+def test_a_tokenizer_with_other_separators_is_refused(tmp_path: Path) -> None:
+    folder = build_grounding_dino(tmp_path)
+    words = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", "red"])}
+    BertTokenizerFast(vocab=words).save_pretrained(folder)
+    with pytest.raises(ModelError, match=r"gives \[CLS\], \[SEP\], '.' and '\?' the ids \[2, 3, 5, 6\]"):
+        detector(folder)
 
 
 def test_a_panorama_and_a_single_pixel(dino: Path) -> None:

@@ -34,7 +34,7 @@ def text(
         Mention(name, box, "ok" if box else "unreadable", "" if box else "out_of_range", (0, 1))
         for name, box in zip(names, boxes, strict=False)
     )
-    return Evidence(mentions, found, cosine, cosine)
+    return Evidence(mentions, mentions, found, cosine, cosine)
 
 
 def detections(*numbers: int) -> tuple[Detection, ...]:
@@ -72,6 +72,9 @@ def test_ground_truth_is_one_set_for_all_texts_of_a_query() -> None:
     named, silent = only(recipe(), first, second)
     assert (named.localization, silent.localization) == (1, pytest.approx(8 / 9))
     assert {scores.detail["n_gt"] for scores in (named, silent)} == {9}
+    assert [scores.detail["n_gt"] for scores in only(recipe("strict"), first, second)] == [9, 9]
+    assert only(recipe("strict"), first, second)[1].localization == pytest.approx(8 / 9)
+    assert [scores.detail["n_gt"] for scores in only(recipe("annotations_only"), first, second)] == [8, 8]
     assert added_objects(recipe(), QUERY, [(stray,), ()]).tolist() == [list(stray.box)]
     assert added_objects(recipe("annotations_only"), QUERY, [(stray,), ()]).shape == (0, 4)
 

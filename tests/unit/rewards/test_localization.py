@@ -8,9 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spr.recipe_score import Preset
 from spr.records import Detection, Mention
 from spr.rewards.composite import composite_score
-from spr.rewards.localization import best_overlaps, detected_objects, inside, localization_score, predictions
+from spr.rewards.localization import (
+    Predicted,
+    best_overlaps,
+    detected_objects,
+    inside,
+    localization_score,
+    predictions,
+)
 
 SQUARE = (0, 0, 10, 10)
 """Against (0, 0, 10, 8): 80 / 100 = 0.8; against (0, 0, 10, 5): 0.5; against (0, 0, 10, 4): 0.4."""
@@ -70,14 +78,19 @@ def wrote(phrase: str, box: tuple[float, float, float, float] | None) -> Mention
     return Mention(phrase, box, "ok" if box else "unreadable", "" if box else "out_of_range", (0, 5))
 
 
+def predicted(preset: Preset, mentions: list[Mention], detections: list[Detection], credit: float = 0.0) -> Predicted:
+    """What a text as the model wrote it is credited with."""
+    return predictions(preset, mentions, mentions, detections, credit)
+
+
 def test_without_a_detector_all_readable_mentions_count_also_outside_the_region() -> None:
-    credited = predictions("annotations_only", [wrote("cat", CAT), wrote("dog", None)], [Detection("dog", DOG, 0.9)])
+    credited = predicted("annotations_only", [wrote("cat", CAT), wrote("dog", None)], [Detection("dog", DOG, 0.9)])
     assert credited.boxes.tolist() == [list(CAT)]
     assert credited.credits.tolist() == [1]
 
 
 def test_the_paper_credits_a_text_with_the_detectors_boxes_too() -> None:
-    credited = predictions("paper", [wrote("cat", CAT)], [Detection("cat", FISH, 0.9), Detection("dog", DOG, 0.8)])
+    credited = predicted("paper", [wrote("cat", CAT)], [Detection("cat", FISH, 0.9), Detection("dog", DOG, 0.8)])
     assert credited.boxes.tolist() == [list(CAT), list(FISH), list(DOG)]
     assert credited.credits.tolist() == [1, 1, 1]
 
@@ -85,9 +98,20 @@ def test_the_paper_credits_a_text_with_the_detectors_boxes_too() -> None:
 def test_strict_credits_the_detector_only_for_phrases_without_a_box() -> None:
     mentions = [wrote("A Cat.", CAT), wrote("dog", None)]
     detections = [Detection("a cat", FISH, 0.9), Detection("dog", DOG, 0.8)]
-    credited = predictions("strict", mentions, detections, ungrounded_credit=0.25)
+    credited = predicted("strict", mentions, detections, 0.25)
     assert credited.boxes.tolist() == [list(CAT), list(DOG)]
     assert credited.credits.tolist() == [1, 0.25]
+
+
+def test_strict_lets_no_stripped_box_be_made_up_for() -> None:
+    mentions, detections = [wrote("cat", FISH)], [Detection("cat", CAT, 0.9)]
+    credited = predictions("strict", [], mentions, detections, ungrounded_credit=1.0)
+    assert credited.boxes.shape == (0, 4)
+
+
+def test_strict_takes_boxes_without_a_phrase_for_all_of_the_text() -> None:
+    nameless = Mention(None, CAT, "ok", "", (0, 5))
+    assert predicted("strict", [nameless], [Detection("a dog runs", DOG, 0.9)], 1.0).boxes.tolist() == [list(CAT)]
 
 
 def test_a_credit_scales_what_a_box_recovers() -> None:

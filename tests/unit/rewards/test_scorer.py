@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -28,8 +29,8 @@ from spr.records import (
     from_table,
     to_table,
 )
-from spr.rewards.scorer import Scorer
-from spr.rewards.semantic import SemanticScorer
+from spr.rewards.scorer import QUERIES_AT_A_TIME, Scorer
+from spr.rewards.semantic import SemanticScorer, SemanticScores
 from spr.rewards.stage import ScoreStage
 from tiny_detectors import QUERIES, build_grounding_dino
 
@@ -227,6 +228,56 @@ def test_a_refined_text_with_the_same_words_keeps_its_detections_and_other_words
     assert same.detections == old.detections
     assert {d.phrase for d in other.detections} == {"a cat"}
     assert same.detail["n_gt"] == other.detail["n_gt"] == old.detail["n_gt"]
+
+
+def test_each_query_is_looked_for_in_its_own_image(bracket: Dialect, detector_dir: Path, root: Path) -> None:
+    Image.effect_noise((64, 48), 90).convert("RGB").save(root / "other.png")
+    scorer = Scorer(with_detector(detector_dir), bracket, root)
+    asked = [(region_query(0), [TEXT]), (region_query(1, path="other.png"), [TEXT])]
+    together = [scores[0].detections for scores in scorer.score(asked) if not isinstance(scores, str)]
+    alone = [scored(scorer, query, TEXT)[0].detections for query, _ in asked]
+    boxes = [[[*d.box, d.score] for d in found] for found in (*together, *alone)]
+    assert np.allclose(boxes[0], boxes[2], atol=1e-3)
+    assert np.allclose(boxes[1], boxes[3], atol=1e-3)
+    assert boxes[0] != boxes[1]
+
+
+def test_a_text_without_marked_phrases_is_looked_for_by_its_noun_chunks(
+    bracket: Dialect, detector_dir: Path, root: Path, pipeline: Path
+) -> None:
+    plain = with_detector(detector_dir)
+    assert plain.detector is not None
+    named = plain.model_copy(update={"detector": plain.detector.model_copy(update={"noun_chunks": str(pipeline)})})
+    for recipe, phrases in ((plain, {"the red dog sees a cat"}), (named, {"the red dog", "a cat"})):
+        (scores,) = scored(Scorer(recipe, bracket, root), region_query(), "the red dog sees a cat")
+        assert {d.phrase for d in scores.detections} == phrases
+    part = ScoreStage(named, bracket, root).recipe_part
+    assert part["score"]["detector"]["noun_chunks"].startswith("sha256:")
+
+
+def test_phrases_that_were_cut_or_not_read_are_noted(bracket: Dialect, detector_dir: Path, root: Path) -> None:
+    stage = ScoreStage(with_detector(detector_dir), bracket, root)
+    list(stage.process([candidates(region_query(), "word " * 300, "собака", "A dog.")]))
+    notes = stage.notes()
+    assert (notes["cut_phrases"], notes["unread_phrases"]) == (1, 1)
+
+
+def test_images_are_held_some_at_a_time_also_when_texts_are_scored_again(
+    bracket: Dialect, clip_dir: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+    monkeypatch.setattr(SemanticScorer, "score_many", lambda self, items: held.append(len(items)) or _no_scores(items))
+    scorer, old = Scorer(recipe(clip_dir), bracket, root), candidates(region_query(), TEXT)
+    (candidate,) = ScoreStage(recipe(clip_dir), bracket, root).process([old])
+    assert isinstance(candidate, ScoredCandidate)
+    row = QueryScores(region_query(), (candidate,))
+    held.clear()
+    scorer.rescore([(row, candidate, f"Word {i}.") for i in range(QUERIES_AT_A_TIME + 3)])
+    assert held == [QUERIES_AT_A_TIME, 3]
+
+
+def _no_scores(items: list[Any]) -> list[SemanticScores]:
+    return [SemanticScores(*[np.zeros(len(item.texts))] * 4) for item in items]
 
 
 def test_the_key_knows_the_detectors_weights_and_the_coverage_test(bracket: Dialect, detector_dir: Path) -> None:

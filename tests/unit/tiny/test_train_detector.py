@@ -19,7 +19,7 @@ from spr.tiny.scenes import CATEGORIES, TinyObject, layout
 from spr.tiny.schedule import save_checkpoint
 from spr.tiny.train_detector import UNSEEN, CaptionedScenes, Plan, asked, repainted, train
 
-_SHORT = Plan(steps_proposals=1, steps=2, batch=2)
+_SHORT = Plan(steps_proposals=1, steps=1, steps_sparing=1, batch=2)
 
 
 def predictions(rows: int, queries: int = 12, tokens: int = 20, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -77,19 +77,27 @@ def test_the_unseen_pairs_are_neither_shown_nor_named() -> None:
     for seed in range(200):
         objects = repainted(layout(seed))
         assert not {(o.color, o.shape) for o in objects} & UNSEEN
-        kinds = asked(objects, random.Random(seed))
+        kinds = asked(objects, random.Random(seed), sparing=seed % 2 == 0)
         assert not {(kind.color, kind.shape) for kind in kinds} & UNSEEN
         assert len(kinds) == len(set(map(str, kinds)))
 
 
 def test_about_half_of_what_is_asked_is_absent() -> None:
     scenes = [(repainted(layout(seed)), seed) for seed in range(300)]
-    there = [bool(kind.matches(objects)) for objects, seed in scenes for kind in asked(objects, random.Random(seed))]
+    there = [bool(kind.matches(objects)) for objects, seed in scenes for kind in asked(objects, random.Random(seed), False)]
     assert 0.4 < sum(there) / len(there) < 0.65
 
 
+def test_half_of_the_sparing_captions_name_nothing_that_is_there() -> None:
+    scenes = [(repainted(layout(seed)), seed) for seed in range(300)]
+    captions = [(objects, asked(objects, random.Random(seed), True)) for objects, seed in scenes]
+    nothing = [not any(kind.matches(objects) for kind in kinds) for objects, kinds in captions]
+    assert all(kinds for _, kinds in captions)
+    assert 0.45 < sum(nothing) / len(nothing) < 0.75
+
+
 def test_an_object_is_named_by_the_tokens_of_every_phrase_that_is_true_of_it() -> None:
-    batch = CaptionedScenes(build_processor().tokenizer, 0, 16)[0]
+    batch = CaptionedScenes(build_processor().tokenizer, 0, 16, sparing_from=1)[0]
     words = build_processor().tokenizer.convert_ids_to_tokens
     for row, count in enumerate(batch.targets.counts):
         for i in range(count):
