@@ -1,8 +1,8 @@
 """What the bundled detector finds, and what it wrongly finds, on development scenes.
 
-Every scene is asked for the kinds of things it holds and for as many that it does not, each of which shares its colour or
-its shape with one that is there. A detection is right when its phrase names an object that it overlaps by IoU >= 0.5 and
-that no better-scored detection took.
+Every scene is asked for the kinds of things it holds and for as many that it does not, each of which shares its colour or its
+shape with one that is there; then for the absent ones without the others, where no right name takes the boxes first. A
+detection is right when its phrase names an object that it overlaps by IoU >= 0.5 and that no better-scored one took.
 """
 
 from __future__ import annotations
@@ -38,9 +38,16 @@ class _Tally:
     named: int = 0
     absent: int = 0
     absent_found: int = 0
+    absent_found_alone: int = 0
 
-    def add(self, objects: Sequence[TinyObject], detections: Sequence[Detection], absent: Sequence[str]) -> None:
-        """Count one scene's objects, the detections for their names and those for absent ones."""
+    def add(
+        self,
+        objects: Sequence[TinyObject],
+        detections: Sequence[Detection],
+        absent: Sequence[str],
+        alone: Sequence[Detection],
+    ) -> None:
+        """Count one scene's objects, the detections for their names and for absent ones, and those for the latter alone."""
         boxes = [item.box for item in objects]
         taken: set[int] = set()
         for detection in detections:
@@ -59,9 +66,9 @@ class _Tally:
                 self.named += best is not None
                 self.overlaps.append(float(overlaps.max()))
         self.objects += len(objects)
-        found = {detection.phrase for detection in detections if detection.score >= _SHOWN}
         self.absent += len(absent)
-        self.absent_found += len(found & set(absent))
+        self.absent_found += len(_shown(detections) & set(absent))
+        self.absent_found_alone += len(_shown(alone) & set(absent))
 
     def figures(self) -> dict[str, float]:
         """Percent, but for mean_iou and the counts."""
@@ -80,6 +87,7 @@ class _Tally:
             "right_phrase": _percent(self.named, self.placed),
             "absent_phrases": self.absent,
             "absent_found": _percent(self.absent_found, self.absent),
+            "absent_found_alone": _percent(self.absent_found_alone, self.absent),
         }
 
 
@@ -90,16 +98,17 @@ def detector_quality(directory: Path, scenes: int) -> dict[str, dict[str, float]
     drawn = [(seed, layout(seed)) for seed in DEVELOPMENT[:scenes]]
     asked = [_asked(objects, random.Random(seed)) for seed, objects in drawn]
     items = [
-        DetectionItem(render(seed, objects), [[*there, *absent]])
+        DetectionItem(render(seed, objects), [[*there, *absent], absent])
         for (seed, objects), (there, absent) in zip(drawn, asked, strict=True)
     ]
     everything, unseen = _Tally(), _Tally()
-    for (_, objects), (_, absent), (found,) in zip(drawn, asked, detector.detect(items), strict=True):
-        everything.add(objects, found, absent)
+    for (_, objects), (_, absent), (found, alone) in zip(drawn, asked, detector.detect(items), strict=True):
+        everything.add(objects, found, absent, alone)
         unseen.add(
             [item for item in objects if item.category in _UNSEEN],
             [detection for detection in found if detection.phrase in _UNSEEN],
             [phrase for phrase in absent if phrase in _UNSEEN],
+            alone,
         )
     return {"all": everything.figures(), "unseen pairs": unseen.figures()}
 
@@ -109,6 +118,11 @@ def _asked(objects: Sequence[TinyObject], rng: random.Random) -> tuple[list[str]
     there = sorted({item.category for item in objects})
     near = [name for name in CATEGORIES if name not in there and any(set(name.split()) & set(t.split()) for t in there)]
     return there, rng.sample(near, min(len(there), len(near)))
+
+
+def _shown(detections: Sequence[Detection]) -> set[str]:
+    """The phrases that were found."""
+    return {detection.phrase for detection in detections if detection.score >= _SHOWN}
 
 
 def _percent(part: float, whole: float) -> float:

@@ -31,6 +31,7 @@ def test_it_finds_what_it_is_asked_for_and_leaves_what_is_absent_alone(quality: 
     assert figures["precision"] > 95
     assert figures["mean_iou"] > 0.8
     assert figures["absent_found"] < 2
+    assert figures["absent_found_alone"] < 2
 
 
 def test_it_reads_words_one_by_one_so_that_pairs_it_never_saw_are_found(quality: dict[str, dict[str, float]]) -> None:
