@@ -15,7 +15,7 @@ import yaml
 from spr.errors import ResumeError
 from spr.recipe import Recipe, check_recipe
 
-_FULL = {"preference": 1100, "held_out": 1050}
+_FULL = {"preference": 1150, "held_out": 1050}
 _QUICK = {"preference": 48, "held_out": 40}
 _QUICK_CHANGES: dict[str, dict[str, Any]] = {
     "train": {"max_steps": 20, "save_steps": 10},
