@@ -8,14 +8,11 @@ missing, one added.
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +23,7 @@ from transformers import CLIPModel, CLIPProcessor
 from spr.images import crop
 from spr.rewards.region_features import clip_region_features, region_masks
 from spr.tiny.clip import GRID, build_model, build_processor
+from spr.tiny.commands import command, finish
 from spr.tiny.lessons import draw_region, scene_objects
 from spr.tiny.packing import IGNORE, patch_targets, to_pixels
 from spr.tiny.scenes import COLORS, SHAPES, SIDE, layout, render
@@ -178,11 +176,7 @@ def train(plan: Plan, out: Path, device: str, workers: int, save_every: int) -> 
             print(f"step {step + 1}/{total} loss {float(loss):.3f} {rate:.1f} steps/s", flush=True)
         if (step + 1) % save_every == 0 or step + 1 == total:
             save_checkpoint(path, modules, optimizer, step + 1, seconds)
-    model.half().save_pretrained(out / "model")
-    processor.save_pretrained(out / "model")
-    facts: dict[str, Any] = {"plan": asdict(plan), "device": device, "minutes": round(seconds / 60, 1)}
-    facts["parameters"] = sum(p.numel() for p in model.parameters())
-    (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    finish(model, processor, plan, out, device, seconds)
 
 
 def _patch_features(model: CLIPModel, pixels: torch.Tensor) -> torch.Tensor:
@@ -195,19 +189,5 @@ def _batches(data: RegionViews, start: int, stop: int, workers: int, device: str
         yield step, Views(**{name: value.to(device, non_blocking=True) for name, value in vars(views).items()})
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes")
-    parser.add_argument("--save-every", type=int, default=200)
-    for name, default in asdict(Plan()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    args = vars(parser.parse_args())
-    out, device, workers, save_every = (args.pop(name) for name in ("out", "device", "workers", "save_every"))
-    train(Plan(**args), out, device, workers, save_every)
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, Plan, train)

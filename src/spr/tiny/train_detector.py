@@ -11,15 +11,12 @@ words one by one.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +25,7 @@ from transformers import GroundingDinoForObjectDetection, PreTrainedTokenizerBas
 from transformers.models.grounding_dino.modeling_grounding_dino import GroundingDinoDecoderOutput
 
 from spr.rewards.captions import Caption, pack
+from spr.tiny.commands import command, finish
 from spr.tiny.detection_loss import Targets, detection_loss
 from spr.tiny.detector import TEXT_LENGTH, build_model, build_processor
 from spr.tiny.language import Kind
@@ -168,7 +166,7 @@ def _targets(
 class _NoDecoder(nn.Module):
     """Stands in for the decoder while only proposals are trained."""
 
-    def forward(self, inputs_embeds: torch.Tensor, reference_points: torch.Tensor, **_: Any) -> GroundingDinoDecoderOutput:
+    def forward(self, inputs_embeds: torch.Tensor, reference_points: torch.Tensor, **_: object) -> GroundingDinoDecoderOutput:
         return GroundingDinoDecoderOutput(
             last_hidden_state=inputs_embeds,
             intermediate_hidden_states=inputs_embeds[:, None],
@@ -230,11 +228,7 @@ def train(plan: Plan, out: Path, device: str, workers: int, save_every: int) -> 
             print(f"step {step + 1}/{total} loss {float(loss):.3f} {rate:.2f} steps/s", flush=True)
         if (step + 1) % save_every == 0 or step + 1 == total:
             save_checkpoint(path, model, optimizer, step + 1, seconds)
-    model.half().save_pretrained(out / "model")
-    processor.save_pretrained(out / "model")
-    facts: dict[str, Any] = {"plan": asdict(plan), "device": device, "minutes": round(seconds / 60, 1)}
-    facts["parameters"] = sum(p.numel() for p in model.parameters())
-    (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    finish(model, processor, plan, out, device, seconds)
 
 
 def _set_rate(plan: Plan, optimizer: torch.optim.Optimizer, step: int) -> None:
@@ -253,19 +247,5 @@ def _batches(data: CaptionedScenes, start: int, stop: int, workers: int, device:
         yield step, scenes.to(device)
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes")
-    parser.add_argument("--save-every", type=int, default=200)
-    for name, default in asdict(Plan()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    args = vars(parser.parse_args())
-    out, device, workers, save_every = (args.pop(name) for name in ("out", "device", "workers", "save_every"))
-    train(Plan(**args), out, device, workers, save_every)
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, Plan, train)
