@@ -31,6 +31,20 @@ def identity(name: str, revision: str | None = None) -> str:
     return f"{name}@{revision or 'main'}"
 
 
+def check_directory(where: str, name: str) -> None:
+    """Refuse what is plainly a path and no directory of a model, before anything is computed for it; a hub name has one slash
+    at most. `where` names the recipe's key and its value. Raises ModelError."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        raise ModelError(f"{where} is a file; name the directory that holds the whole model, or a model on the hub")
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise ModelError(
+            f"{where} is a directory without config.json; name one that holds a model's config, tokenizer and weights"
+        )
+    if not path.exists() and (path.is_absolute() or path.parts[:1] == ("..",) or len(path.parts) > 2):
+        raise ModelError(f"{where} does not exist; name a directory that holds a model, or a model on the hub")
+
+
 def directory_digest(path: Path) -> str:
     """Sha256 over a model directory's configs, tokenizer files, templates, code and weights, with their relative names.
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForZeroShotObj
 from spr import boxes
 from spr.boxes import FloatArray
 from spr.errors import ModelError
+from spr.models.identity import check_directory
 from spr.models.quiet import quiet_from_disk
 from spr.recipe_score import Detector
 from spr.records import Detection
@@ -150,15 +152,18 @@ class PhraseDetector:
 def _load(recipe: Detector, device: torch.device) -> tuple[Any, Family]:
     """Image processor and family; the kind is checked before any weights are read. Raises ModelError."""
     where, options = f"score.detector.model {recipe.model}", {"revision": recipe.revision}
+    check_directory(where, recipe.model)
+    folder = Path(recipe.model).expanduser()
+    name = str(folder) if folder.is_dir() else recipe.model
     try:
-        config = AutoConfig.from_pretrained(recipe.model, **options)
+        config = AutoConfig.from_pretrained(name, **options)
         if config.model_type not in FAMILIES:
             raise ModelError(f"{where} is of type {config.model_type}; name a detector of type {', '.join(FAMILIES)}")
-        tokenizer = AutoTokenizer.from_pretrained(recipe.model, **options)
-        processor = AutoImageProcessor.from_pretrained(recipe.model, **options)
-        with quiet_from_disk(recipe.model):
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        processor = AutoImageProcessor.from_pretrained(name, **options)
+        with quiet_from_disk(name):
             model, loading = AutoModelForZeroShotObjectDetection.from_pretrained(
-                recipe.model, dtype=getattr(torch, recipe.dtype), output_loading_info=True, **options
+                name, dtype=getattr(torch, recipe.dtype), output_loading_info=True, **options
             )
     except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -15,6 +15,7 @@ import torch
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, PreTrainedConfig
 
 from spr.errors import ModelError
+from spr.models.identity import check_directory
 from spr.models.quiet import quiet_from_disk
 from spr.recipe_score import Semantic
 from spr.rewards.region_features import clip_region_features, siglip_region_features
@@ -64,7 +65,7 @@ def load(recipe: Semantic) -> Loaded:
     where = f"score.semantic.model {recipe.model}"
     folder = Path(recipe.model).expanduser()
     name = str(folder) if folder.is_dir() else recipe.model
-    _check_path(where, folder)
+    check_directory(where, recipe.model)
     family = _family(where, name, recipe)
     part = "tokenizer"
     try:
@@ -90,18 +91,6 @@ def load(recipe: Semantic) -> Loaded:
             "download or save it again"
         )
     return Loaded(family, model.eval().requires_grad_(False), tokenizer, processor, _context(model.config, tokenizer))
-
-
-def _check_path(where: str, path: Path) -> None:
-    """Raises ModelError for what is plainly a path and no directory of a model; a hub name has one slash at most."""
-    if path.is_file():
-        raise ModelError(f"{where} is a file; name the directory that holds the whole model, or a model on the hub")
-    if path.is_dir() and not (path / "config.json").is_file():
-        raise ModelError(
-            f"{where} is a directory without config.json; name one that holds a model's config, tokenizer and weights"
-        )
-    if not path.exists() and (path.is_absolute() or path.parts[:1] == ("..",) or len(path.parts) > 2):
-        raise ModelError(f"{where} does not exist; name a directory that holds a model, or a model on the hub")
 
 
 def _family(where: str, name: str, recipe: Semantic) -> Family:

@@ -22,7 +22,7 @@ from PIL import Image
 from spr.boxes import FloatArray
 from spr.images import ImageFault, load
 from spr.models.base import Dialect
-from spr.models.identity import identity
+from spr.models.identity import check_directory, identity
 from spr.recipe_score import Score
 from spr.records import QueryScores, RegionQuery, ScoredCandidate
 from spr.rewards.judging import Evidence, Scores, added_objects, judge, judge_again
@@ -64,11 +64,13 @@ class Scorer:
     @cached_property
     def recipe_part(self) -> dict[str, Any]:
         """The recipe's `score`, with the identities of the models in the place of their names, and the dialect with the
-        options it was built with: another frame reads other boxes from the same texts."""
+        options it was built with: another frame reads other boxes from the same texts. Raises ModelError for a path that is
+        no model's."""
         part = self._recipe.model_dump(mode="json")
         for name in ("semantic", "detector"):
             options = getattr(self._recipe, name)
             if options is not None:
+                check_directory(f"score.{name}.model {options.model}", options.model)
                 part[name] |= {"model": identity(options.model, options.revision)}
         if self._recipe.detector is not None:
             part["coverage"] = self._coverage

@@ -243,9 +243,11 @@ def test_what_is_no_detector_is_refused_by_its_kind(tmp_path: Path, clip_dir: Pa
     with pytest.raises(ModelError, match="is of type clip; name a detector of type grounding-dino"):
         detector(clip_dir)
     (tmp_path / "empty").mkdir()
-    for path in (tmp_path / "empty", tmp_path / "nowhere"):
-        with pytest.raises(ModelError, match=r"score.detector.model .* cannot be loaded"):
-            detector(path)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{")
+    for name, said in (("empty", "without config.json"), ("nowhere", "does not exist"), ("broken", "cannot be loaded")):
+        with pytest.raises(ModelError, match=rf"score.detector.model \S*{name}.* {said}"):
+            detector(tmp_path / name)
 
 
 def test_a_checkpoint_without_all_its_weights_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from spr.boxes import coverage
+from spr.errors import ModelError
 from spr.models.base import Dialect
 from spr.pairs import PairStage
 from spr.recipe import Pairs
@@ -278,6 +279,13 @@ def test_images_are_held_some_at_a_time_also_when_texts_are_scored_again(
 
 def _no_scores(items: list[Any]) -> list[SemanticScores]:
     return [SemanticScores(*[np.zeros(len(item.texts))] * 4) for item in items]
+
+
+@pytest.mark.parametrize("name", ["semantic", "detector"])
+def test_a_path_that_is_no_model_is_refused_before_anything_is_scored(bracket: Dialect, tmp_path: Path, name: str) -> None:
+    gone = {"weight": 0, "localization": ANNOTATED, name: {"model": str(tmp_path / "gone")}}
+    with pytest.raises(ModelError, match=rf"score.{name}.model \S*gone does not exist"):
+        _ = ScoreStage(Score.model_validate(gone), bracket, tmp_path).recipe_part
 
 
 def test_the_key_knows_the_detectors_weights_and_the_coverage_test(bracket: Dialect, detector_dir: Path) -> None:
