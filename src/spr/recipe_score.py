@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from spr.recipe_part import Fraction, Part
 
@@ -60,6 +60,12 @@ class Localization(Part):
     rewards: dict[BoxReward, Annotated[float, Field(gt=0)]] = Field(
         {"recall_iou": 1.0}, min_length=1, description="weighted mean of these; recall_iou is the paper's score"
     )
+
+    @field_validator("rewards")
+    @classmethod
+    def _in_one_order(cls, rewards: dict[BoxReward, float]) -> dict[BoxReward, float]:
+        """Rows must not depend on the order in which somebody wrote the rewards down."""
+        return {name: rewards[name] for name in get_args(BoxReward) if name in rewards}
 
 
 class Score(Part):

@@ -142,3 +142,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_recipe_cannot_be_changed(recipe: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_recipe(recipe).seed = 3  # type: ignore[misc]
+
+
+def test_the_order_of_box_rewards_says_nothing(recipe: Path) -> None:
+    one = load_recipe(recipe, ["score.localization.rewards={f1_hungarian: 2, recall_iou: 1}"])
+    other = load_recipe(recipe, ["score.localization.rewards={recall_iou: 1, f1_hungarian: 2}"])
+    assert one.model_dump_json() == other.model_dump_json()
