@@ -74,9 +74,8 @@ class ByHand:
     def rescore(self, items: Sequence[tuple[QueryScores, ScoredCandidate, str]]) -> list[Scores]:
         found = []
         for row, old, text in items:
-            evidence = Evidence(
-                tuple(FERRET.parse(text, row.query.size)), old.detections, old.semantic_crop, old.semantic_local
-            )
+            mentions = tuple(FERRET.parse(text, row.query.size))
+            evidence = Evidence(mentions, old.mentions, old.detections, old.semantic_crop, old.semantic_local)
             found.append(judge_again(self._recipe, row.query, row.candidates, evidence))
         return found
 
@@ -91,7 +90,8 @@ def _scored(recipe: Recipe, query: RegionQuery) -> QueryScores:
         texts.append(_text(query, error, rng))
         mentions = tuple(FERRET.parse(texts[-1], query.size))
         detail = {"n_phrases": float(len(mentions))}
-        evidence.append(Evidence(mentions, _detections(query, rng), rng.gauss(0.29, 0.01), rng.gauss(0.25, 0.01), detail))
+        cosines = rng.gauss(0.29, 0.01), rng.gauss(0.25, 0.01)
+        evidence.append(Evidence(mentions, mentions, _detections(query, rng), *cosines, detail))
     scores = judge(recipe.score, query, evidence)
     assert scores is not None
     rows = []
