@@ -90,8 +90,8 @@ def _scored(recipe: Recipe, query: RegionQuery) -> QueryScores:
         texts.append(_text(query, error, rng))
         mentions = tuple(FERRET.parse(texts[-1], query.size))
         detail = {"n_phrases": float(len(mentions))}
-        cosines = rng.gauss(0.29, 0.01), rng.gauss(0.25, 0.01)
-        evidence.append(Evidence(mentions, mentions, _detections(query, rng), *cosines, detail))
+        found = _detections(query, rng)
+        evidence.append(Evidence(mentions, mentions, found, rng.gauss(0.29, 0.01), rng.gauss(0.25, 0.01), detail))
     scores = judge(recipe.score, query, evidence)
     assert scores is not None
     rows = []
