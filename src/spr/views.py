@@ -19,6 +19,7 @@ from spr.report.data import read_run
 from spr.report.server import open_server
 from spr.report.terminal import case_text
 from spr.running.files import read_json
+from spr.running.progress import say
 from spr.running.run_dir import RunDir
 from spr.running.steps import DONE, STALE, TO_DO
 
@@ -94,6 +95,7 @@ def pair_view(path: Path, name: str) -> Iterator[RenderableType]:
 
 def serve_report(path: Path, port: int) -> None:
     """Serve a run's report on 127.0.0.1 until Ctrl-C. Raises SprError when the port cannot be had."""
+    say(f"reading {path}")
     with open_server(path, port) as server:
         print(f"http://127.0.0.1:{server.server_port}/ shows {path}; Ctrl-C ends it", flush=True)
         with contextlib.suppress(KeyboardInterrupt):

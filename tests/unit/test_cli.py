@@ -86,7 +86,7 @@ def test_every_shipped_recipe_is_complete_but_for_the_source(path: Path) -> None
     values = yaml.safe_load(path.read_text())
     assert values["source"] == {"annotations": None, "image_root": None}
     recipe = load_recipe(path, ["source.annotations=a.json", "source.image_root=images"])
-    dialects.get(recipe.model.dialect, **recipe.model.dialect_options)
+    dialects.of(recipe.model)
 
 
 def recipe_file(folder: Path, **changes: object) -> Path:
@@ -197,7 +197,8 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_view_says_where_it_listens_and_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    command = [SPR, "view", begun(tmp_path), "--port", "0"]
+    run = begun(tmp_path)
+    command = [SPR, "view", run, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
         assert process.stdout is not None
         said = process.stdout.readline()
@@ -206,7 +207,7 @@ def test_view_says_where_it_listens_and_ctrl_c_ends_it_quietly(tmp_path: Path) -
             assert "No stage has a finished shard yet" in page.read().decode()
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=30)
-    assert (process.returncode, out, errors) == (0, "", "")
+    assert (process.returncode, out, errors) == (0, "", f"reading {run}\n")
     assert address.startswith("http://127.0.0.1:")
 
 
@@ -216,7 +217,7 @@ def test_view_of_a_taken_port_is_one_sentence(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert spr(monkeypatch, "view", begun(tmp_path), "--port", str(port)) == 1
-    assert capsys.readouterr().err.startswith(f"error: port {port} of 127.0.0.1 cannot be had: ")
+    assert capsys.readouterr().err.splitlines()[1].startswith(f"error: port {port} of 127.0.0.1 cannot be had: ")
 
 
 def test_a_run_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,6 @@ from spr.errors import RecipeError
 from spr.evaluation.rec import RecStage
 from spr.evaluation.regions import RegionsStage
 from spr.models import dialects
-from spr.models.base import Dialect
 from spr.pairs import PairStage
 from spr.queries import QueryStage
 from spr.recipe import Recipe, Source
@@ -48,11 +47,11 @@ def data_steps(recipe: Recipe, run: RunDir, scenes: Sequence[Scene], until: str 
     if not (recipe.candidates.source == "file" and until == DATA[0]):
         stages += [
             _candidate_stage(recipe),
-            ScoreStage(recipe.score, recipe_dialect(recipe), root, recipe.queries.coverage),
+            ScoreStage(recipe.score, dialects.of(recipe.model), root, recipe.queries.coverage),
             PairStage(
                 recipe.pairs,
-                recipe_dialect(recipe),
-                Scorer(recipe.score, recipe_dialect(recipe), root, recipe.queries.coverage),
+                dialects.of(recipe.model),
+                Scorer(recipe.score, dialects.of(recipe.model), root, recipe.queries.coverage),
             ),
         ]
     stores = [ShardStore(run.path / stage.name, run.path / "dropped" / stage.name, stage.output) for stage in stages]
@@ -67,11 +66,6 @@ def data_steps(recipe: Recipe, run: RunDir, scenes: Sequence[Scene], until: str 
         sources += [after(0), scored, after(0, 2, join=partial(gather, unit=QueryScores))]
     afters = [(), DATA[:1], DATA[:2], (DATA[0], DATA[2])]
     return [Step(*parts) for parts in zip(DATA, stages, sources, stores, afters, strict=False)]
-
-
-def recipe_dialect(recipe: Recipe) -> Dialect:
-    """The dialect that the recipe names. Raises RecipeError."""
-    return dialects.get(recipe.model.dialect, **recipe.model.dialect_options)
 
 
 def pair_store(run: RunDir) -> ShardStore:

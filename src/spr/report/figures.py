@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from spr.errors import DataError
+from spr.models import dialects
 from spr.report import charts
 from spr.report.boxes_svg import draw_pair
 from spr.report.case import Cases
 from spr.report.data import read_run
-from spr.report.pair_page import recipe_dialect
 from spr.report.summaries import spread_over_margins
 from spr.report.svg import standalone
 from spr.running.files import write_atomic
@@ -26,7 +26,7 @@ def write_figures(run: Path, out: Path) -> list[Path]:
     if "delta" not in task or not task["n"] or not whole.pairs:
         raise DataError(f"{run} holds no comparison of base and tuned, or no pairs; finish it with `spr run`")
     pair = spread_over_margins(whole.pairs, 3)[min(1, len(whole.pairs) - 1)]
-    dialect = recipe_dialect(whole.recipe)
+    dialect = dialects.of(whole.recipe.model)
     chosen, rejected = dialect.parse(pair.chosen, pair.size), dialect.parse(pair.rejected, pair.size)
     pictures = {
         "accuracy.svg": charts.accuracy({side: task[side] for side in ("base", "tuned")}),

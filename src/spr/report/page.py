@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from spr import images
+from spr.models import dialects
 from spr.models.base import Dialect
 from spr.records import PreferencePair
 from spr.report import charts
@@ -21,7 +22,7 @@ from spr.report.analysis import compare_presets, disagreement, endings
 from spr.report.boxes_svg import draw_pair
 from spr.report.case import Case, Cases, page_name
 from spr.report.data import Run, read_run
-from spr.report.pair_page import recipe_dialect, write_pages
+from spr.report.pair_page import write_pages
 from spr.report.summaries import chosen_drift, measure_lengths, spread_over_margins, summarise_scores
 from spr.report.tables import TASKS, accuracy_rows, funnel, measure_rows, verdict
 from spr.report.templating import render_page, words
@@ -76,7 +77,7 @@ def write_report(run: Path) -> Path:
 
 def render(run: Run, listing: str | None = None) -> str:
     """The first page as HTML; `listing` is the address of the list of all pairs, where there is one."""
-    dialect, cases = recipe_dialect(run.recipe), Cases(run)
+    dialect, cases = dialects.of(run.recipe.model), Cases(run)
     return render_page(
         "report.html.j2",
         run=run,

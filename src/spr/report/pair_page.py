@@ -15,7 +15,6 @@ from markupsafe import Markup
 from spr import images
 from spr.models import dialects
 from spr.models.base import Dialect
-from spr.recipe import Recipe
 from spr.records import Detection, PreferencePair, ScoredCandidate
 from spr.report.analysis import term
 from spr.report.case import Case, Cases, page_name, pages_folder
@@ -63,7 +62,7 @@ class Card:
 
 def render_case(case: Case, run_name: str, links: Links) -> str:
     """The page of one case as HTML."""
-    dialect = recipe_dialect(case.recipe)
+    dialect = dialects.of(case.recipe.model)
     layers = _layers(case, dialect)
     picture, fault = None, ""
     try:
@@ -108,11 +107,6 @@ def neighbours(names: Sequence[str], i: int, index: str, listing: str | None = N
     """The links of page `i` of these file names, which lie in one folder."""
     before, after = (names[j] if 0 <= j < len(names) else None for j in (i - 1, i + 1))
     return Links(index, before, after, f"{i + 1:,} of {len(names):,}", listing)
-
-
-def recipe_dialect(recipe: Recipe) -> Dialect:
-    """The dialect that the recipe names. Raises RecipeError."""
-    return dialects.get(recipe.model.dialect, **recipe.model.dialect_options)
 
 
 def _layers(case: Case, dialect: Dialect) -> list[Layer]:

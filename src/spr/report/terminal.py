@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from spr.boxes import Box
+from spr.models import dialects
 from spr.records import Mention, ScoredCandidate
 from spr.report.analysis import SCORES, term
 from spr.report.case import Case
 from spr.report.case_svg import letter
-from spr.report.pair_page import recipe_dialect
 from spr.report.photo_svg import nearest
 from spr.report.templating import number, words
 from spr.report.texts import pieces, visible
@@ -29,7 +29,7 @@ _ROLES = {"chosen": "green", "rejected": "red", "other": ""}
 def case_text(case: Case) -> Iterator[RenderableType]:
     """A case from its question to its ground truth, piece by piece. Raises RecipeError for an unknown dialect."""
     pair = case.pair
-    dialect = recipe_dialect(case.recipe)
+    dialect = dialects.of(case.recipe.model)
     yield _line(pair.pair_id, "bold")
     yield _line(f"{pair.path}, {pair.width} x {pair.height}, region {_place(pair.region)}", "dim")
     yield Padding(_line(pair.prompt), (1, 0))

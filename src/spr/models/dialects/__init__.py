@@ -12,6 +12,7 @@ from spr.models.dialects.llava_onevision import LlavaOnevision
 from spr.models.dialects.markup import MarkupDialect
 from spr.models.dialects.qwen2_5_vl import Qwen25VL
 from spr.models.dialects.tiny import Tiny
+from spr.recipe import Model
 
 FAMILIES: dict[str, type[MarkupDialect]] = {family.name: family for family in (Ferret, LlavaOnevision, Qwen25VL, Tiny)}
 
@@ -28,3 +29,8 @@ def get(name: str, **frame: Any) -> Dialect:
         if option not in known:
             raise RecipeError(f"dialect {name}: unknown option {option}; known are: {', '.join(known) or 'none'}")
     return FAMILIES[name](**frame)
+
+
+def of(model: Model) -> Dialect:
+    """The dialect that a recipe's `model` names, with its options. Raises RecipeError."""
+    return get(model.dialect, **model.dialect_options)
