@@ -11,21 +11,21 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
 from spr import images
 from spr.errors import RecipeError
 from spr.images import ImageFault
-from spr.models.base import Dialect, Generation, Request, Sampling
-from spr.recipe import Candidates, Model, PromptVariant
+from spr.models import dialects
+from spr.models.base import Dialect, Generation, GroundingModel, Request, Sampling
+from spr.models.opening import identity_of, open_model
+from spr.recipe import Candidates, PromptVariant
+from spr.recipe_model import Model
 from spr.records import Candidate, Dropped, RegionQuery
 from spr.seeds import derive_random, derive_seed
 from spr.sources.candidates_file import read_candidates_file
-
-if TYPE_CHECKING:
-    from spr.models.transformers import TransformersModel
 
 PARAPHRASES = (
     "list the objects in the region {region} , each with its box .",
@@ -47,7 +47,7 @@ def build_prompt(variant: PromptVariant, query: RegionQuery, dialect: Dialect, k
     """
     if variant == "paraphrase":
         return PARAPHRASES[k % len(PARAPHRASES)].format(region=dialect.region_text(query.region, query.size))
-    prompt = dialect.region_prompt(query.region, query.size)
+    prompt = dialect.region_prompt(query.region, query.size, query.names)
     if variant in _WITH_CROP:
         prompt = CROP_HINT.format(question=prompt)
     if variant in _WITH_NAMES:
@@ -62,10 +62,25 @@ def variant_images(variant: PromptVariant, image: Image.Image, query: RegionQuer
     return (image, images.crop(image, query.region)) if variant in _WITH_CROP else (image,)
 
 
+def check_prompts(variants: Sequence[PromptVariant], dialect: Dialect) -> None:
+    """Refuse prompt variants that a family cannot be asked by. Raises RecipeError."""
+    if not dialect.instructed and set(variants) != {"plain"}:
+        raise RecipeError(
+            f"candidates.prompts is [{', '.join(variants)}], but {dialect.name} models know their own task prompts only; set "
+            "candidates.prompts to [plain], and let candidates.temperature make the answers differ"
+        )
+    if dialect.single_image and (crops := [variant for variant in variants if variant in _WITH_CROP]):
+        raise RecipeError(
+            f"candidates.prompts holds {' and '.join(crops)}, which show a second image, but {dialect.name} models take one; "
+            "leave them out"
+        )
+
+
 class CandidateStage:
     """K candidates a query from the policy itself; candidate k is asked by `prompts[k % len(prompts)]`.
 
-    A query whose image cannot be used is dropped under the image's own reason.
+    A query whose image cannot be used is dropped under the image's own reason. Raises RecipeError for prompt variants that
+    the family cannot be asked by.
     """
 
     name = "candidates"
@@ -73,30 +88,27 @@ class CandidateStage:
     output = Candidate
 
     def __init__(self, recipe: Candidates, model: Model, image_root: Path, seed: int) -> None:
+        check_prompts(recipe.prompts, dialects.of(model))
         self._recipe = recipe
         self._model_recipe = model
         self._image_root = image_root
         self._seed = seed
-        self._model: TransformersModel | None = None
+        self._model: GroundingModel | None = None
         self._notes: Counter[str] = Counter()
 
     @cached_property
     def recipe_part(self) -> dict[str, Any]:
         """The recipe's options, the model's identity and how it is run, and the seed. Raises ModelError."""
-        from spr.models.transformers import model_identity
-
         model = self._model_recipe.model_dump(mode="json", include={"dialect", "dialect_options", "dtype", "attention"})
         return {
             "candidates": self._recipe.model_dump(mode="json"),
-            "model": {"identity": model_identity(self._model_recipe), **model},
+            "model": {"identity": identity_of(self._model_recipe), **model},
             "seed": self._seed,
         }
 
     def setup(self, device: str) -> None:
         """Load the policy. Raises ModelError."""
-        from spr.models.transformers import TransformersModel
-
-        self._model = TransformersModel(self._model_recipe, device)
+        self._model = open_model(self._model_recipe, device)
 
     def process(self, rows: Sequence[RegionQuery]) -> Iterator[Candidate | Dropped]:
         """Ask about all queries of the shard at once; rows come out in the order of the queries, k ascending."""

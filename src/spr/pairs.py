@@ -161,7 +161,7 @@ class PairStage:
             height=query.height,
             region=query.region,
             objects=query.objects,
-            prompt=self._dialect.region_prompt(query.region, query.size),
+            prompt=self._dialect.region_prompt(query.region, query.size, query.names),
             chosen=draft.refined.text,
             chosen_unrefined=chosen.text,
             rejected=rejected.text,

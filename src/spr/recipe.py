@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from spr.errors import RecipeError
+from spr.recipe_model import Model
 from spr.recipe_part import Fraction, Part
 from spr.recipe_score import Score
 from spr.recipe_yaml import read_values
@@ -27,25 +28,6 @@ class Source(Part):
     annotations: Path
     image_root: Path
     limit: int | None = Field(None, ge=1, description="use the first so many images of the file")
-
-
-class Model(Part):
-    """The policy: any AutoModelForImageTextToText with a dialect."""
-
-    name: str = Field(description="a directory, or a model's name on the hub")
-    dialect: str
-    dialect_options: dict[str, Any] = Field({}, description="arguments of the dialect, e.g. its frame")
-    revision: str | None = None
-    trust_remote_code: bool = False
-    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    attention: Literal["sdpa", "eager"] = "sdpa"
-    processor: dict[str, Any] = Field({}, description="arguments of AutoProcessor.from_pretrained, e.g. pixel limits")
-
-    @model_validator(mode="after")
-    def _remote_code_is_pinned(self) -> Model:
-        if self.trust_remote_code and not self.revision:
-            raise ValueError("trust_remote_code needs a pinned `revision`")
-        return self
 
 
 class Queries(Part):

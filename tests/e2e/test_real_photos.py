@@ -16,7 +16,8 @@ from spr.models import dialects
 from spr.pipeline import existing, run
 from spr.pipeline.assembly import pair_store
 from spr.recipe import check_recipe
-from spr.records import RegionQuery, from_table
+from spr.record_tables import from_table
+from spr.records import RegionQuery
 from spr.running.run_dir import RunDir
 from tiny_random import build_llava_onevision
 

@@ -14,6 +14,8 @@ _BOX = re.compile(r"(?P<phrase>[^.,\[\]]*?) \[(?P<box>\d+, \d+, \d+, \d+)\]")
 class Bracket:
     name = "bracket"
     skip_special_tokens = True
+    single_image = False
+    instructed = True
 
     def format(self, box: Box, size: Size) -> str:
         return f"[{', '.join(str(round(value)) for value in box)}]"
@@ -55,5 +57,5 @@ class Bracket:
     def region_text(self, box: Box, size: Size) -> str:
         return self.format(box, size)
 
-    def region_prompt(self, box: Box, size: Size) -> str:
+    def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:
         return f"Describe {self.region_text(box, size)}."

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spr import records
+from spr import record_tables, records
 from spr.errors import DataError
 
 STORED: tuple[type[Any], ...] = (
@@ -37,31 +37,31 @@ st.register_type_strategy(int, st.integers(-(2**63), 2**63 - 1))
 @given(data=st.data())
 def test_every_record_survives_its_table(record: type[Any], data: st.DataObject) -> None:
     rows = data.draw(st.lists(st.from_type(record), max_size=3))
-    assert records.from_table(records.to_table(rows, record), record) == rows
+    assert record_tables.from_table(record_tables.to_table(rows, record), record) == rows
 
 
 def test_a_parquet_file_keeps_record_and_version(tmp_path: Path) -> None:
     row = records.Prediction("rec", "i", "c", "text", None, "none", 0.0, {"boxes": 2.0})
-    pq.write_table(records.to_table([row], records.Prediction), tmp_path / "part.parquet")
-    assert records.from_table(pq.read_table(tmp_path / "part.parquet"), records.Prediction) == [row]
+    pq.write_table(record_tables.to_table([row], records.Prediction), tmp_path / "part.parquet")
+    assert record_tables.from_table(pq.read_table(tmp_path / "part.parquet"), records.Prediction) == [row]
 
 
 def test_another_record_is_refused_by_name() -> None:
-    table = records.to_table([records.Dropped("1", "queries", "image_missing")], records.Dropped)
+    table = record_tables.to_table([records.Dropped("1", "queries", "image_missing")], records.Dropped)
     with pytest.raises(DataError, match=r"part-00000 holds Dropped rows .* reads Scene version 2"):
-        records.from_table(table, records.Scene, "part-00000")
+        record_tables.from_table(table, records.Scene, "part-00000")
 
 
 def test_another_schema_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = records.to_table([records.Dropped("1", "queries", "image_missing")], records.Dropped)
-    monkeypatch.setattr(records, "SCHEMA_VERSION", 3)
+    table = record_tables.to_table([records.Dropped("1", "queries", "image_missing")], records.Dropped)
+    monkeypatch.setattr(record_tables, "SCHEMA_VERSION", 3)
     with pytest.raises(DataError, match=r"schema version 2; .* version 3"):
-        records.from_table(table, records.Dropped)
+        record_tables.from_table(table, records.Dropped)
 
 
 def test_a_foreign_table_is_refused() -> None:
     with pytest.raises(DataError, match="holds \\? rows"):
-        records.from_table(pa.table({"a": [1]}), records.Dropped)
+        record_tables.from_table(pa.table({"a": [1]}), records.Dropped)
 
 
 def test_records_are_frozen() -> None:

@@ -13,11 +13,14 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from PIL import Image
 
-from spr import images, recipe
+from spr import images
 from spr.boxes import Size
 from spr.errors import ModelError
 from spr.models.base import Generation, GroundingModel, Request, Sampling
 from spr.models.identity import directory_digest, identity
+from spr.models.opening import open_model
+from spr.recipe import Evaluation
+from spr.recipe_model import Model
 from spr.records import Dropped, Prediction
 
 
@@ -45,8 +48,8 @@ class GreedyStage(ABC, Generic[AnyItem]):
     output's key.
     """
 
-    model: recipe.Model
-    evaluation: recipe.Evaluation
+    model: Model
+    evaluation: Evaluation
     image_root: Path
     adapter: Path | None = None
     version: int = field(default=1, init=False)
@@ -76,9 +79,7 @@ class GreedyStage(ABC, Generic[AnyItem]):
 
     def setup(self, device: str) -> None:
         """Load the model, and the adapter if there is one, on `device`. Raises ModelError."""
-        from spr.models.transformers import TransformersModel
-
-        self._policy = TransformersModel(self.model, device, self.adapter)
+        self._policy = open_model(self.model, device, self.adapter)
 
     @abstractmethod
     def prompt(self, row: AnyItem) -> str:

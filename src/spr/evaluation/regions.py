@@ -52,7 +52,7 @@ class RegionsStage(GreedyStage[RegionQuery]):
 
     def prompt(self, row: RegionQuery) -> str:
         """The plain question about the region."""
-        return self.policy.dialect.region_prompt(row.region, row.size)
+        return self.policy.dialect.region_prompt(row.region, row.size, row.names)
 
     def predict(self, row: RegionQuery, answer: Generation) -> Prediction:
         """The description against the objects inside the region."""

@@ -22,6 +22,10 @@ class Dialect(Protocol):
     name: str
     skip_special_tokens: bool
     """Whether decoding may skip special tokens: False where the box mark-up is made of them."""
+    single_image: bool
+    """Whether the family takes one image a prompt and no more: then no prompt can show a crop beside the photo."""
+    instructed: bool
+    """Whether the family follows free instructions. One that knows fixed task prompts only can be asked plainly alone."""
 
     def format(self, box: Box, size: Size) -> str:
         """The mark-up of one box alone, quantised to the family's grid."""
@@ -49,8 +53,9 @@ class Dialect(Protocol):
     def region_text(self, box: Box, size: Size) -> str:
         """The region as it stands inside a question."""
 
-    def region_prompt(self, box: Box, size: Size) -> str:
-        """The plain question that asks for a grounded description of a region."""
+    def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:
+        """The plain question that asks for a grounded description of a region. `names` are the different names of what
+        lies inside; only families that detect by name, and cannot be asked openly, put them into the question."""
 
 
 @runtime_checkable
@@ -105,3 +110,6 @@ class GroundingModel(Protocol):
 
         A row's draws depend on its own seed only. `progress` is told how many answers each batch brought.
         """
+
+    def take_notes(self) -> dict[str, int]:
+        """Counts worth a line in the manifest since the last call (batches halved, requests tried again)."""

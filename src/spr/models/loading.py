@@ -31,7 +31,7 @@ from transformers.utils import is_torchvision_available
 from spr.errors import ModelError
 from spr.models.identity import directory_digest, identity
 from spr.models.quiet import quiet_from_disk
-from spr.recipe import Model
+from spr.recipe_model import Model
 
 _LOADING_FAULTS = (
     OSError,

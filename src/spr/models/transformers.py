@@ -22,7 +22,7 @@ from spr.models.gumbel import GumbelNoise
 from spr.models.loading import load_model_and_processor, load_processor, model_identity
 from spr.models.prompts import Asked, Prompts
 from spr.models.quiet import quiet
-from spr.recipe import Model
+from spr.recipe_model import Model
 
 __all__ = ["TransformersModel", "load_model_and_processor", "load_processor", "model_identity"]
 

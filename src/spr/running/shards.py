@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spr.errors import DataError
-from spr.records import Dropped, from_table, to_table
+from spr.record_tables import from_table, to_table
+from spr.records import Dropped
 from spr.running.files import canonical, digest, file_digest, read_json, write_atomic, write_json
 
 _PACKAGES = ("spatial-preference-rewarding", "torch", "transformers", "numpy", "pyarrow", "pillow")

@@ -20,7 +20,7 @@ from spr.evaluation.rec import rec_accuracy
 from spr.evaluation.regions import names_right
 from spr.models.base import Request, Sampling
 from spr.models.transformers import TransformersModel
-from spr.recipe import Model
+from spr.recipe_model import Model
 from spr.recipe_score import Semantic
 from spr.records import RegionQuery
 from spr.rewards.localization import localization_score

@@ -15,7 +15,7 @@ from transformers import AutoConfig
 from spr.errors import ModelError, RecipeError
 from spr.models.loading import load_model_and_processor
 from spr.models.quiet import quiet
-from spr.recipe import Model
+from spr.recipe_model import Model
 from spr.running.files import writing
 
 

@@ -18,6 +18,7 @@ from spr.models.base import Dialect
 from spr.pairs import PairStage
 from spr.recipe import Pairs
 from spr.recipe_score import Score
+from spr.record_tables import from_table, to_table
 from spr.records import (
     Candidate,
     Dropped,
@@ -27,8 +28,6 @@ from spr.records import (
     RegionQuery,
     SceneObject,
     ScoredCandidate,
-    from_table,
-    to_table,
 )
 from spr.rewards.scorer import QUERIES_AT_A_TIME, Scorer
 from spr.rewards.semantic import SemanticScorer, SemanticScores

@@ -12,7 +12,7 @@ from spr.models.dialects.llava_onevision import LlavaOnevision
 from spr.models.dialects.markup import MarkupDialect
 from spr.models.dialects.qwen2_5_vl import Qwen25VL
 from spr.models.dialects.tiny import Tiny
-from spr.recipe import Model
+from spr.recipe_model import Model
 
 FAMILIES: dict[str, type[MarkupDialect]] = {family.name: family for family in (Ferret, LlavaOnevision, Qwen25VL, Tiny)}
 

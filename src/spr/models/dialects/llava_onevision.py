@@ -47,7 +47,7 @@ class LlavaOnevision(BracketDialect):
         """The family's own grounding question."""
         return f"Please provide the bounding box coordinate of the region this sentence describes: {expression}"
 
-    def region_prompt(self, box: Box, size: Size) -> str:
+    def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:  # noqa: ARG002 (the protocol's)
         """The plain region question."""
         return (
             f"Describe the region {self.region_text(box, size)} of the image. "

@@ -51,6 +51,8 @@ class MarkupDialect(ABC):
     name: str
     skip_special_tokens: bool = True
     whole_numbers: bool = True
+    single_image: bool = False
+    instructed: bool = True
 
     @abstractmethod
     def marks(self, text: str) -> list[Mark]:
@@ -77,8 +79,13 @@ class MarkupDialect(ABC):
         """The question for the box of a referring expression."""
 
     @abstractmethod
-    def region_prompt(self, box: Box, size: Size) -> str:
+    def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:
         """The plain question that asks for a grounded description of a region."""
+
+    def read(self, grid: Grid, values: Sequence[float]) -> tuple[Box | None, str]:
+        """The numbers of one mark-up -> the box in pixels, or None and the reason why not; x first, corner by corner,
+        unless a family says otherwise."""
+        return grid.box(values)
 
     def format(self, box: Box, size: Size) -> str:
         """The mark-up of one box alone. Raises ValueError for what is no box."""
@@ -134,7 +141,7 @@ class MarkupDialect(ABC):
         if not fault:
             read = [value(text[start:end], self.whole_numbers) for start, end in part.numbers]
             values = [number for number in read if number is not None]
-            box, fault = grid.box(values) if len(values) == len(read) else (None, "malformed")
+            box, fault = self.read(grid, values) if len(values) == len(read) else (None, "malformed")
         return Mention(phrase, box, "unreadable" if fault else "ok", fault, part.span)
 
     def _replace(self, text: str, mark: Mark, part: Part, box: Box, size: Size) -> list[Edit]:

@@ -103,7 +103,7 @@ class Qwen25VL(BracketDialect):
         """Text between json objects, without list brackets, commas and fences."""
         return super().words(_FENCE.sub("", text).strip(" \t\n[],"), size)
 
-    def region_prompt(self, box: Box, size: Size) -> str:
+    def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:  # noqa: ARG002 (the protocol's)
         """The plain region question."""
         return (
             f"Describe the region {self.region_text(box, size)} of this image: locate every object in it and output the "
