@@ -17,7 +17,7 @@ from spr.pipeline.planning import PlanRow
 from spr.report.case import Cases
 from spr.report.data import read_run
 from spr.report.server import open_server
-from spr.report.terminal import case_text
+from spr.report.terminal import case_text, writing_text
 from spr.running.files import read_json
 from spr.running.progress import say
 from spr.running.run_dir import RunDir
@@ -76,6 +76,9 @@ def status_tables(path: Path) -> Iterator[RenderableType]:
 def show_results(path: Path) -> None:
     """The tables at the end of a run, and where its report lies."""
     metrics: Any = read_json(RunDir(path).metrics_file) or {}
+    if (writing := metrics.get("writing")) and writing["texts"]:
+        for view in writing_text(writing):
+            show(view)
     for task, values in metrics.get("tasks", {}).items():
         show(task_table(task, values))
     page = path / "report" / "index.html"

@@ -18,6 +18,7 @@ from spr.records import Prediction, RegionQuery
 from spr.running.files import file_digest
 from spr.running.run_dir import RunDir
 from spr.running.shards import ShardStore
+from spr.views import show_results
 from tiny_random import build_llava_onevision
 
 DATA = ("queries", "candidates", "scores", "pairs")
@@ -57,6 +58,24 @@ def shards(out: Path) -> dict[str, str | None]:
     return {str(path.relative_to(out)): file_digest(path) for name in DATA for path in sorted((out / name).glob("*.parquet"))}
 
 
+def test_a_dialect_of_another_family_is_said_before_anything_is_scored(
+    world: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = recipe(world).model_copy(
+        update={"model": recipe(world).model.model_copy(update={"dialect": "tiny", "dialect_options": {}})}
+    )
+    run(wrong, tmp_path / "run", until="candidates")
+    said = capsys.readouterr().err
+    assert "WARNING: only 0% of" in said
+    assert "llava-onevision 100%" in said
+    writing = json.loads((tmp_path / "run" / "metrics.json").read_text())["writing"]
+    assert (writing["dialect"], writing["parse_rate"], writing["boxes"]) == ("tiny", 0.0, 0)
+    show_results(tmp_path / "run")
+    assert "Is model.dialect right?" in " ".join(capsys.readouterr().out.split())
+    right = json.loads((finished / "metrics.json").read_text())["writing"]
+    assert (right["parse_rate"], right["doubts"]) == (1.0, [])
+
+
 def test_what_counts_as_inside_for_annotations_does_so_for_the_detector(world: Path, tmp_path: Path) -> None:
     (tmp_path / "detector").mkdir()
     (tmp_path / "detector" / "config.json").write_text("{}")
@@ -85,7 +104,7 @@ def test_every_funnel_balances(finished: Path) -> None:
 
 def test_metrics_hold_tasks_seconds_and_versions(finished: Path) -> None:
     metrics = metrics_of(finished)
-    assert list(metrics) == ["tasks", "funnel", "seconds", "versions"]
+    assert list(metrics) == ["tasks", "funnel", "writing", "seconds", "versions"]
     rec = metrics["tasks"]["rec"]
     assert rec["n"] == 8
     assert rec["subset_of"] == 12

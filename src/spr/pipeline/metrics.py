@@ -12,7 +12,7 @@ from spr.running.shards import Manifest, read_manifests, versions
 
 
 def write_metrics(run: RunDir) -> dict[str, Any]:
-    """Write and return `{"tasks", "funnel", "seconds", "versions"}`.
+    """Write and return `{"tasks", "funnel", "writing", "seconds", "versions"}`.
 
     `seconds` are those of the workers, summed over a stage's shards, so that a resumed run states the same as one that
     was never stopped; of a resumed training, those of its last session. Accuracies are percent.
@@ -32,6 +32,7 @@ def write_metrics(run: RunDir) -> dict[str, Any]:
     values = {
         "tasks": {name: metrics for name, metrics in tasks.items() if metrics is not None},
         "funnel": counts,
+        "writing": read_json(run.writing_file),
         "seconds": seconds,
         "versions": versions(),
     }

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from spr.candidates import ImportStage
 from spr.errors import DataError, RecipeError, ResumeError
+from spr.models import dialects
+from spr.models.writing import describe
 from spr.pipeline import funnel, planning
 from spr.pipeline.assembly import DATA, pair_store, task_names
 from spr.pipeline.evaluating import adapter_of, evaluate_task
@@ -15,6 +17,7 @@ from spr.pipeline.metrics import write_metrics
 from spr.recipe import Recipe
 from spr.records import PreferencePair
 from spr.running.devices import device_names, free_memory, limit_threads
+from spr.running.files import write_json
 from spr.running.local import LocalEngine
 from spr.running.progress import JobMeter, say
 from spr.running.run_dir import RunDir
@@ -42,6 +45,8 @@ def run(recipe: Recipe, out: Path, until: str | None = None, force: bool = False
         engine = LocalEngine(recipe.resources.devices, recipe.resources.threads)
         for name in DATA[: last + 1]:
             engine.run(steps[name])
+            if name == "candidates":
+                _describe_writing(recipe, directory, steps)
         if "candidates" in steps:
             _count_imported(directory, steps)
         if last >= STAGES.index("train"):
@@ -120,6 +125,18 @@ def _count_imported(directory: RunDir, steps: dict[str, Step]) -> None:
         unknown = funnel.add_imported(directory, stage.file, (row.query_id for row in steps["queries"].store.all_rows()))
         if unknown:
             say(f"candidates: {unknown} query ids of the imported file belong to no query; see dropped/imported")
+
+
+def _describe_writing(recipe: Recipe, directory: RunDir, steps: dict[str, Step]) -> None:
+    """Say how well the dialect reads the candidates, before they are scored by it."""
+    queries = {query.query_id: query for query in steps["queries"].store.all_rows()}
+    texts = [(row.text, queries[row.query_id]) for row in steps["candidates"].store.all_rows()]
+    found = describe(texts, dialects.of(recipe.model))
+    write_json(directory.writing_file, found.values())
+    if texts:
+        say(f"candidates: {found.parse_rate:.1%} of {found.texts:,} texts hold a box that {found.dialect} can read")
+    for doubt in found.doubts():
+        say(f"WARNING: {doubt}")
 
 
 def _train_if_any(recipe: Recipe, directory: RunDir) -> None:

@@ -87,6 +87,25 @@ def against(chosen: FloatArray, rejected: FloatArray, title: str, unit: str) -> 
     return draw(paint, f"{title}: chosen and rejected", (360, 220))
 
 
+def corners(written: Sequence[int], annotated: Sequence[int], title: str) -> str:
+    """Where boxes' corners lie, counted by equal parts of the image's side: shares of those the texts write, and of the
+    annotated ones' (an outline)."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        edges = np.linspace(0, 1, len(written) + 1)
+        shares = [np.array(counts) / max(sum(counts), 1) for counts in (written, annotated)]
+        axes.stairs(shares[0], edges, fill=True, color=PALETTE["tuned"], alpha=0.6, label="written")
+        axes.stairs(shares[1], edges, color=PALETTE["ink"], linewidth=1.4, label="annotated")
+        axes.margins(y=0.25)
+        axes.set_title(title)
+        axes.set_xlabel("share of the image's side")
+        axes.legend(loc="upper right", ncols=2)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+
+    return draw(paint, f"{title}, written and annotated", (360, 220))
+
+
 def curve(log: Sequence[Mapping[str, Any]], lines: Mapping[str, tuple[str, str]], title: str, zero: bool = False) -> str:
     """Logged quantities over the updates, as they are (faint) and smoothed; `lines` maps a key of the log to its
     (label, colour), one label alone is not written. `zero` draws the line at 0 and tints what lies below it."""

@@ -90,6 +90,7 @@ def render(run: Run, listing: str | None = None) -> str:
         verdict=verdict,
         titles=TASKS,
         funnel=funnel(run.flows),
+        writing=_writing(run),
         scores=_scores(run),
         cards=[_card(run, cases.of(pair), dialect) for pair in _drawn(run)],
         lengths=_lengths(run, dialect),
@@ -113,6 +114,16 @@ def _accuracies(run: Run) -> dict[str, Any] | None:
     if task["n"] and "delta" in task:
         pictures.append(charts.gain(task["delta"]))
     return {"rows": accuracy_rows(task), "others": measure_rows(task), "pictures": [Markup(picture) for picture in pictures]}
+
+
+def _writing(run: Run) -> dict[str, Any] | None:
+    """How the candidates' texts write boxes, and where; None while there are none."""
+    writing = run.metrics.get("writing")
+    if not writing or not writing["texts"]:
+        return None
+    title = "Corners of the boxes"
+    picture = Markup(charts.corners(writing["written"], writing["annotated"], title)) if writing["boxes"] else None
+    return {**writing, "picture": picture}
 
 
 def _scores(run: Run) -> dict[str, Any] | None:

@@ -1,11 +1,12 @@
-"""One pair for the terminal: the same facts as its page, as text.
+"""The report for the terminal: one pair, and how the texts write boxes; the same facts as on its pages, as text.
 
 What a model wrote is put into `Text` values, which rich never reads as markup, with its control characters made visible.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich import box as box_styles
 from rich.console import RenderableType
@@ -49,6 +50,28 @@ def case_text(case: Case) -> Iterator[RenderableType]:
         f"ground truth, {pair.stripped} without a match. Margin {number(pair.margin, 3)}."
     )
     yield _truth(case)
+
+
+def writing_text(writing: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """How the candidates' texts write boxes (metrics.json's `writing`): rates, where the corners lie, and what is doubtful."""
+    unread = ", ".join(f"{words(reason)} {count:,}" for reason, count in writing["unreadable"].items())
+    table = _table(f"Boxes as {writing['dialect']} reads them", "", "")
+    table.show_header = False
+    rate = number(None if writing["parse_rate"] is None else 100 * writing["parse_rate"], 1)
+    table.add_row("texts with a readable box", f"{rate} % of {writing['texts']:,}")
+    table.add_row("boxes", f"{writing['boxes']:,} read" + (f"; not read: {unread}" if unread else ""))
+    table.add_row("numbers in the texts", ", ".join(f"{scale}: {count:,}" for scale, count in writing["numbers"].items()))
+    for name in ("written", "annotated"):
+        table.add_row(f"corners {name}, 0 to 1 of the side", _bars(writing[name]))
+    yield table
+    for doubt in writing["doubts"]:
+        yield _line(f"WARNING: {doubt}", "yellow")
+
+
+def _bars(counts: Sequence[int]) -> str:
+    """Counts as a row of bars of eight heights, the largest full; what is not zero is seen."""
+    top = max([*counts, 1])
+    return "".join(" ▁▂▃▄▅▆▇█"[-(-8 * count // top)] for count in counts)
 
 
 def _scores(case: Case, names: Sequence[str], title: str) -> Table:

@@ -51,6 +51,11 @@ class RunDir:
         return self.path / "metrics.json"
 
     @property
+    def writing_file(self) -> Path:
+        """How the candidates' texts write boxes."""
+        return self.path / "writing.json"
+
+    @property
     def exists(self) -> bool:
         """Whether a run was begun here."""
         return (self.path / "run.json").is_file()

@@ -17,6 +17,7 @@ from synthetic_metrics import make_log, make_metrics
 
 from spr.boxes import Box, as_box, clip, iou
 from spr.models import dialects
+from spr.models.writing import describe
 from spr.recipe import Recipe, check_recipe
 from spr.records import Candidate, Detection, Dropped, PreferencePair, RegionQuery, SceneObject, ScoredCandidate
 from spr.running.run_dir import RunDir
@@ -68,7 +69,9 @@ def write_run(
         run.policy.mkdir()
         (run.policy / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in make_log(rng)))
     if "metrics" in parts:
-        run.metrics_file.write_text(json.dumps(metrics or make_metrics()))
+        queries = {query.query_id: query for query in scenes}
+        writing = describe([(row.text, queries[row.query_id]) for row in rows], dialects.of(recipe.model)).values()
+        run.metrics_file.write_text(json.dumps(metrics or {**make_metrics(), "writing": writing}))
     return run.path
 
 
