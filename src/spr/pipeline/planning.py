@@ -53,7 +53,7 @@ def plan(recipe: Recipe, out: Path, say: Say = say_on_stderr) -> list[PlanRow]:
     run = RunDir(out)
     if run.exists:
         run.check()
-    found = survey(recipe, run, read_scenes(recipe.source, recipe.queries, say).scenes, say)
+    found = survey(recipe, run, read_scenes(recipe.source, recipe.queries, say).scenes, say, keys=False)
     estimates = _estimates(recipe, found)
     return [
         PlanRow(state, state.rows if state.finished else estimates.get(name, 0), not state.finished)
@@ -61,11 +61,19 @@ def plan(recipe: Recipe, out: Path, say: Say = say_on_stderr) -> list[PlanRow]:
     ]
 
 
-def survey(recipe: Recipe, run: RunDir, scenes: Sequence[Scene], say: Say, until: str | None = None) -> Survey:
-    """All steps of a recipe and their states; without those that `data_steps` leaves out for `until`."""
+def survey(
+    recipe: Recipe, run: RunDir, scenes: Sequence[Scene], say: Say, until: str | None = None, *, keys: bool = True
+) -> Survey:
+    """All steps of a recipe and their states; without those that `data_steps` leaves out for `until`.
+
+    `keys` asks every stage what it depends on, so that a model that cannot be read is refused before anything is computed;
+    without it only the stages are asked that have shards to compare with, and a plan needs no model.
+    """
     steps = {step.name: step for step in data_steps(recipe, run, scenes, until)}
     states: dict[str, StepState] = {}
     for step in steps.values():
+        if keys:
+            _ = step.stage.recipe_part
         states[step.name] = inspect(step, states)
     if "pairs" not in states:
         return Survey(steps, states)

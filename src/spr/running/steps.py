@@ -53,8 +53,9 @@ def inspect(step: Step, earlier: Mapping[str, StepState]) -> StepState:
     """The state of a step's shards, given the states of the steps it reads.
 
     While a shard's input is missing but not stale, the shard counts as done: its key decides when the input is there again.
+    The stage is asked what it depends on, which may read a model's files, only where a shard is there to compare with.
     """
-    recipe: dict[str, Any] = json.loads(canonical(step.stage.recipe_part))
+    recipe: dict[str, Any] | None = None
     shards: dict[int, str] = {}
     why: dict[str, None] = {}
     rows = 0
@@ -63,6 +64,8 @@ def inspect(step: Step, earlier: Mapping[str, StepState]) -> StepState:
         if manifest is None or not step.store.is_whole(manifest):
             shards[index] = TO_DO
             continue
+        if recipe is None:
+            recipe = json.loads(canonical(step.stage.recipe_part))
         reasons = _why_stale(step, manifest, recipe, earlier)
         why.update(dict.fromkeys(reasons))
         shards[index] = STALE if reasons else DONE

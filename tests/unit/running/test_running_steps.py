@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from toy_stage import ToyStage, run_toy, scenes, step, store
 
+from spr.errors import ModelError
 from spr.records import RegionQuery
 from spr.running.inputs import RowInput, StoreInput, as_they_are
 from spr.running.shards import ShardStore
@@ -73,3 +74,18 @@ def test_clearing_takes_away_the_stale_shards_only(tmp_path: Path) -> None:
     longer = step(tmp_path, count=20)
     clear_stale(longer, inspect(longer, {}))
     assert store(tmp_path).indices() == [0, 1]
+
+
+class Unreadable(ToyStage):
+    """A stage whose model is out of reach."""
+
+    @property
+    def recipe_part(self) -> dict[str, object]:
+        raise ModelError("toy-model cannot be loaded")
+
+
+def test_a_stage_is_asked_what_it_depends_on_only_where_a_shard_is_to_compare_with(tmp_path: Path) -> None:
+    assert inspect(step(tmp_path, Unreadable()), {}).count(TO_DO) == 5
+    run_toy(tmp_path)
+    with pytest.raises(ModelError, match="toy-model cannot be loaded"):
+        inspect(step(tmp_path, Unreadable()), {})
