@@ -99,7 +99,8 @@ class CandidateStage:
     @cached_property
     def recipe_part(self) -> dict[str, Any]:
         """The recipe's options, the model's identity and how it is run, and the seed. Raises ModelError."""
-        model = self._model_recipe.model_dump(mode="json", include={"dialect", "dialect_options", "dtype", "attention"})
+        how = {"dialect", "dialect_options", "dtype", "attention", "quantization"}
+        model = self._model_recipe.model_dump(mode="json", include=how)
         return {
             "candidates": self._recipe.model_dump(mode="json"),
             "model": {"identity": identity_of(self._model_recipe), **model},

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
     AutoProcessor,
+    BitsAndBytesConfig,
     PreTrainedConfig,
     PreTrainedModel,
     ProcessorMixin,
@@ -29,6 +31,7 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils import is_torchvision_available
 
 from spr.errors import ModelError
+from spr.models.conversation import PLAIN
 from spr.models.identity import directory_digest, identity
 from spr.models.quiet import quiet_from_disk
 from spr.recipe_model import Model
@@ -51,9 +54,11 @@ def load_model_and_processor(
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """The model in evaluation mode on `device`, in `dtype` (default: the recipe's), and its processor.
 
-    Raises ModelError for a checkpoint that is missing, unreadable, incomplete, or no image-text-to-text model with a
-    processor and a chat template.
+    With `model.quantization` 4bit the weights are NF4 and `dtype` is what is computed in. Raises ModelError for a
+    checkpoint that is missing, unreadable, incomplete, or no image-text-to-text model with a processor that can write
+    prompts, and for 4bit where it cannot be had.
     """
+    quantized = _quantized(recipe_part, device, dtype or recipe_part.dtype)
     config = _config(recipe_part)
     remote = "AutoModelForImageTextToText" in (getattr(config, "auto_map", None) or {})
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and not remote:
@@ -67,6 +72,7 @@ def load_model_and_processor(
             dtype=getattr(torch, dtype or recipe_part.dtype),
             attn_implementation=recipe_part.attention,
             output_loading_info=True,
+            **quantized,
             **_source(recipe_part),
         )
     if missing := sorted(loading["missing_keys"]):
@@ -74,7 +80,7 @@ def load_model_and_processor(
             f"model.name {recipe_part.name}: its weights lack {len(missing)} tensors of the architecture, e.g. {missing[0]}; "
             "they would be random numbers, so complete the checkpoint"
         )
-    return model.to(device).eval(), processor
+    return (model if quantized else model.to(device)).eval(), processor
 
 
 def load_processor(recipe_part: Model) -> ProcessorMixin:
@@ -91,7 +97,7 @@ def load_processor(recipe_part: Model) -> ProcessorMixin:
         processor = kind.from_pretrained(recipe_part.name, **_source(recipe_part), **recipe_part.processor)
     if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
         raise ModelError(f"model.name {recipe_part.name} has no processor of images and text; add its processor's files")
-    if not getattr(processor, "chat_template", None):
+    if not getattr(processor, "chat_template", None) and type(processor).__name__ not in PLAIN:
         raise ModelError(f"model.name {recipe_part.name} has no chat template; add chat_template.jinja to its files")
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
@@ -114,6 +120,17 @@ def model_identity(recipe_part: Model, adapter: Path | None = None) -> str:
             raise ModelError(f"adapter {adapter} holds no adapter_config.json; name the adapter directory of a trained run")
         parts.append(f"adapter@sha256:{directory_digest(adapter)[:16]}")
     return " ".join(parts)
+
+
+def _quantized(recipe_part: Model, device: str, dtype: str) -> dict[str, Any]:
+    """The arguments that load the weights quantized straight onto the device; none where the recipe wants them whole."""
+    if recipe_part.quantization == "none":
+        return {}
+    lack = "a CUDA device" if not device.startswith("cuda") else None if find_spec("bitsandbytes") else "bitsandbytes installed"
+    if lack:
+        raise ModelError(f"model.quantization is 4bit, which needs {lack} (device {device}); provide it, or set it to none")
+    how = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, dtype))
+    return {"quantization_config": how, "device_map": {"": device}}
 
 
 def _config(recipe_part: Model) -> PreTrainedConfig:

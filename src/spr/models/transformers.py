@@ -1,4 +1,4 @@
-"""Any `AutoModelForImageTextToText` with a processor, a chat template and a dialect, asked in batches.
+"""Any `AutoModelForImageTextToText` with a processor, a way to be asked and a dialect, asked in batches.
 
 No family is treated apart; what a family needs is in its configuration, its processor and its dialect. Threads and devices
 are the runner's business.
@@ -50,10 +50,7 @@ class TransformersModel:
         self._tokenizer = processor.tokenizer
         self._ends = _end_tokens(model, self._tokenizer)
         self._model = model if adapter is None else _with_adapter(model, adapter)
-        # The checkpoint's own sampling habits (penalties, top-k) are not the recipe's; its end tokens are.
-        self._model.generation_config = GenerationConfig(
-            eos_token_id=sorted(self._ends), pad_token_id=self._tokenizer.pad_token_id, do_sample=False, num_beams=1
-        )
+        _set_generation(self._model, self._ends, self._tokenizer.pad_token_id)
         self._prompts = Prompts(self._model, processor, self.dialect)
         self._notes: Counter[str] = Counter()
 
@@ -62,14 +59,16 @@ class TransformersModel:
     ) -> list[list[Generation]]:
         """Answer all requests, one list a request with one generation a seed, in order.
 
-        Requests with equally many images are answered together, `sampling.batch_size` rows at a time in their order.
+        Requests with equally many images (and equally long ones, where a model takes no pads) are answered together,
+        `sampling.batch_size` rows at a time in their order.
         """
         asked = [self._prompts.ask(request.images, request.prompt) for request in requests]
         draws = [request.seeds[:1] if sampling.temperature == 0 else request.seeds for request in requests]
         rows = [_Row(i, j, asked[i], seed) for i, seeds in enumerate(draws) for j, seed in enumerate(seeds)]
         answers: dict[tuple[int, int], Generation] = {}
-        for count in sorted({len(item.images) for item in asked}):
-            queue = [row for row in rows if len(row.asked.images) == count]
+        kinds = [self._prompts.kind(item) for item in asked]
+        for kind in sorted(set(kinds)):
+            queue = [row for row in rows if kinds[row.place] == kind]
             for start in range(0, len(queue), sampling.batch_size):
                 batch = queue[start : start + sampling.batch_size]
                 made = self._answer(batch, sampling)
@@ -98,17 +97,21 @@ class TransformersModel:
 
     @torch.inference_mode()
     def _write(self, rows: Sequence[_Row], sampling: Sampling) -> list[Generation]:
-        inputs = self._prompts.inputs([row.asked for row in rows])
+        inputs = self._prompts.inputs([row.asked for row in rows], sampling.max_new_tokens)
         noise = LogitsProcessorList()
         if sampling.temperature > 0:
             noise.append(GumbelNoise([row.seed for row in rows], sampling.temperature, sampling.top_p))
         written = self._model.generate(**inputs, logits_processor=noise, max_new_tokens=sampling.max_new_tokens)
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
-        answers = written[:, inputs["input_ids"].shape[1] :].tolist()
+        # A decoder of its own begins with its start token, any other model with the prompt.
+        begin = 1 if self._model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
+        answers = written[:, begin:].tolist()
         return [self._generation(tokens, length) for tokens, length in zip(answers, lengths, strict=True)]
 
     def _generation(self, tokens: list[int], prompt_tokens: int) -> Generation:
         end = next((place for place, token in enumerate(tokens) if token in self._ends), None)
+        if self._model.config.is_encoder_decoder and tokens[:1] == [self._tokenizer.bos_token_id]:
+            tokens, end = tokens[1:], None if end is None else end - 1  # the decoder writes it before the answer
         text = self._tokenizer.decode(
             tokens[:end], skip_special_tokens=self.dialect.skip_special_tokens, clean_up_tokenization_spaces=False
         )
@@ -124,6 +127,19 @@ def _end_tokens(model: PreTrainedModel, tokenizer: Any) -> frozenset[int]:
         if found is not None:
             return frozenset([found] if isinstance(found, int) else found)
     raise ModelError("the model names no token that ends an answer; set eos_token_id in generation_config.json")
+
+
+def _set_generation(model: PreTrainedModel, ends: frozenset[int], pad: int) -> None:
+    """Greedy decoding to the end tokens: the checkpoint's own sampling habits (penalties, top-k, beams) are not the
+    recipe's, but with which tokens a decoder begins is."""
+    begin = {}
+    for name in ("decoder_start_token_id", "forced_bos_token_id"):
+        own = getattr(model.generation_config, name)
+        begin[name] = getattr(model.config.get_text_config(), name, None) if own is None else own
+    config = GenerationConfig(eos_token_id=sorted(ends), pad_token_id=pad, do_sample=False, num_beams=1, **begin)
+    for module in model.modules():  # Kosmos-2 hands `generate` on to the text model inside
+        if isinstance(getattr(module, "generation_config", None), GenerationConfig):
+            module.generation_config = config
 
 
 def _with_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
