@@ -57,5 +57,8 @@ class Bracket:
     def region_text(self, box: Box, size: Size) -> str:
         return self.format(box, size)
 
+    def point_text(self, point: tuple[float, float], size: Size) -> str:
+        return f"[{round(point[0])}, {round(point[1])}]"
+
     def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:
         return f"Describe {self.region_text(box, size)}."

@@ -53,6 +53,9 @@ class Dialect(Protocol):
     def region_text(self, box: Box, size: Size) -> str:
         """The region as it stands inside a question."""
 
+    def point_text(self, point: tuple[float, float], size: Size) -> str:
+        """A point (x, y) in pixels as it stands inside a question. Raises ModelError for a family that takes none."""
+
     def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:
         """The plain question that asks for a grounded description of a region. `names` are the different names of what
         lies inside; only families that detect by name, and cannot be asked openly, put them into the question."""
@@ -88,7 +91,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One answer. `finish_reason` is stop or length (cut off at max_new_tokens)."""
+    """One answer. `finish_reason` is stop, length (cut off at max_new_tokens), or refused (by a server: there is no text)."""
 
     text: str
     finish_reason: str

@@ -37,6 +37,11 @@ class Ferret(BracketDialect):
         """The box, and the mark for which the model puts the region's own features."""
         return f"{self.format(box, size)} <region_fea>"
 
+    def point_text(self, point: tuple[float, float], size: Size) -> str:
+        """The point, cut down to whole numbers, and the mark for which the model puts the features around it."""
+        x, y = self.grid(size).point(point, "floor")
+        return f"[{x}, {y}] <region_fea>"
+
     def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:  # noqa: ARG002 (the protocol's)
         """The plain region question."""
         return f"What is in the region {self.region_text(box, size)}? Describe every object in it with its location."

@@ -40,11 +40,24 @@ class Grid:
         (x0, x1), (y0, y1) = (self._axis(axis, box[axis], box[axis + 2], rounding, step) for axis in (0, 1))
         return (x0, y0, x1, y1)
 
+    def point(self, point: tuple[float, float], rounding: Rounding, step: float = 1.0) -> tuple[int, int]:
+        """A point (x, y) in pixels -> whole steps. Raises ValueError for a point that does not lie in the image."""
+        if not all(0 <= value <= side for value, side in zip(point, self.size, strict=True)):
+            raise ValueError(f"{point} is no point of the image; it must lie in 0..{self.size[0]} x 0..{self.size[1]}")
+        x, y = (self._cell(self._exact(axis, point[axis], step), axis, rounding, step) for axis in (0, 1))
+        return x, y
+
+    def _exact(self, axis: int, pixel: float, step: float) -> float:
+        return (min(max(pixel, 0.0), self.size[axis]) + self.offset[axis]) * self.scale[axis] / step
+
+    def _cell(self, exact: float, axis: int, rounding: Rounding, step: float) -> int:
+        shift = 0.5 if rounding == "nearest" else _SLACK
+        return min(max(math.floor(exact + shift), 0), round(self.top[axis] / step))
+
     def _axis(self, axis: int, low: float, high: float, rounding: Rounding, step: float) -> tuple[int, int]:
         last = round(self.top[axis] / step)
-        exact = [(min(max(pixel, 0.0), self.size[axis]) + self.offset[axis]) * self.scale[axis] / step for pixel in (low, high)]
-        shift = 0.5 if rounding == "nearest" else _SLACK
-        first, second = (min(max(math.floor(value + shift), 0), last) for value in exact)
+        exact = [self._exact(axis, pixel, step) for pixel in (low, high)]
+        first, second = (self._cell(value, axis, rounding, step) for value in exact)
         if first < second:
             return first, second
         grow_high = second < last and (first == 0 or second + 1 - exact[1] <= exact[0] - first + 1)

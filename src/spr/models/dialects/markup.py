@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from spr.boxes import Box, Size
+from spr.errors import ModelError
 from spr.models.dialects.grid import Grid
 from spr.models.dialects.numerals import value
 from spr.models.dialects.phrases import after, before
@@ -98,6 +99,11 @@ class MarkupDialect(ABC):
     def region_text(self, box: Box, size: Size) -> str:
         """The region as it stands inside a question: its mark-up."""
         return self.format(box, size)
+
+    def point_text(self, point: tuple[float, float], size: Size) -> str:  # noqa: ARG002 (the protocol's)
+        """A point as it stands inside a question. Raises ModelError for a family that takes none, as here; ValueError for a
+        point that does not lie in the image."""
+        raise ModelError(f"{self.name} models take no points in a question; ask about a box instead of the point {point}")
 
     def parse(self, text: str, size: Size) -> list[Mention]:
         """All boxes of a text in reading order, readable or not."""
