@@ -20,7 +20,7 @@ from spr.errors import RecipeError
 from spr.images import ImageFault
 from spr.models import dialects
 from spr.models.base import Dialect, Generation, GroundingModel, Request, Sampling
-from spr.models.opening import identity_of, open_model
+from spr.models.opening import identity_of, open_model, sampling_part
 from spr.recipe import Candidates, PromptVariant
 from spr.recipe_model import Model
 from spr.records import Candidate, Dropped, RegionQuery
@@ -79,37 +79,38 @@ def check_prompts(variants: Sequence[PromptVariant], dialect: Dialect) -> None:
 class CandidateStage:
     """K candidates a query from the policy itself; candidate k is asked by `prompts[k % len(prompts)]`.
 
-    A query whose image cannot be used is dropped under the image's own reason. Raises RecipeError for prompt variants that
-    the family cannot be asked by.
+    A query whose image cannot be used is dropped under the image's own reason, one of whose answers a server refuses as
+    `refused`. What a server answered is kept at `log`. Raises RecipeError for prompt variants that the family cannot be asked
+    by.
     """
 
     name = "candidates"
     version = 1
     output = Candidate
 
-    def __init__(self, recipe: Candidates, model: Model, image_root: Path, seed: int) -> None:
+    def __init__(self, recipe: Candidates, model: Model, image_root: Path, seed: int, log: Path | None = None) -> None:
         check_prompts(recipe.prompts, dialects.of(model))
         self._recipe = recipe
         self._model_recipe = model
         self._image_root = image_root
         self._seed = seed
+        self._log = log
         self._model: GroundingModel | None = None
         self._notes: Counter[str] = Counter()
 
     @cached_property
     def recipe_part(self) -> dict[str, Any]:
         """The recipe's options, the model's identity and how it is run, and the seed. Raises ModelError."""
-        how = {"dialect", "dialect_options", "dtype", "attention", "quantization"}
-        model = self._model_recipe.model_dump(mode="json", include=how)
+        batches = set() if self._model_recipe.endpoint is None else {"batch_size"}  # A server makes its own.
         return {
-            "candidates": self._recipe.model_dump(mode="json"),
-            "model": {"identity": identity_of(self._model_recipe), **model},
+            "candidates": self._recipe.model_dump(mode="json", exclude=batches),
+            "model": {"identity": identity_of(self._model_recipe), **sampling_part(self._model_recipe)},
             "seed": self._seed,
         }
 
     def setup(self, device: str) -> None:
-        """Load the policy. Raises ModelError."""
-        self._model = open_model(self._model_recipe, device)
+        """Load the policy, or reach its server. Raises ModelError."""
+        self._model = open_model(self._model_recipe, device, log=self._log)
 
     def process(self, rows: Sequence[RegionQuery]) -> Iterator[Candidate | Dropped]:
         """Ask about all queries of the shard at once; rows come out in the order of the queries, k ascending."""
@@ -124,8 +125,12 @@ class CandidateStage:
                 yield item
                 continue
             query, its_requests = item
-            for k, request in enumerate(its_requests):
-                yield self._candidate(query, k, request.seeds[0], next(answers)[0], self._model.identity)
+            its_answers = [next(answers)[0] for _ in its_requests]
+            if any(answer.finish_reason == "refused" for answer in its_answers):
+                yield Dropped(query.query_id, self.name, "refused")
+                continue
+            for k, (request, answer) in enumerate(zip(its_requests, its_answers, strict=True)):
+                yield self._candidate(query, k, request.seeds[0], answer, self._model.identity)
 
     def _sampling(self) -> Sampling:
         options = self._recipe
@@ -176,7 +181,8 @@ class CandidateStage:
         return row.query_id
 
     def notes(self) -> dict[str, int]:
-        """Tokens read and written, answers cut off and batches halved for memory since the last call."""
+        """Tokens read and written, answers cut off, and what the model notes of its batches or its server, since the last
+        call."""
         notes, self._notes = dict(self._notes), Counter()
         return notes
 

@@ -150,6 +150,7 @@ class Evaluation(Part):
 
     rec: RecTask | None = None
     regions: RegionsTask | None = None
+    backend: Literal["transformers", "endpoint"] = Field("transformers", description="what answers, for base and tuned alike")
     batch_size: int = Field(8, ge=1)
     max_new_tokens: int = Field(512, ge=1)
     bootstrap: int = Field(1000, ge=100, description="resamples of the images for the 95 % intervals")
@@ -176,6 +177,12 @@ class Recipe(Part):
     train: Train = Train()
     evaluation: Evaluation = Evaluation()
     resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _backend_is_there(self) -> Recipe:
+        if self.evaluation.backend == "endpoint" and self.model.endpoint is None:
+            raise ValueError("evaluation.backend is endpoint, but the recipe names no server; set model.endpoint.url")
+        return self
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -9,6 +9,9 @@ from pydantic import Field, field_validator, model_validator
 
 from spr.recipe_part import Part
 
+REACHED_BY = frozenset({"url", "api_key_env", "concurrency", "timeout", "retries"})
+"""Keys of `endpoint` that say how a server is reached, and change nothing that it answers."""
+
 
 class Endpoint(Part):
     """An OpenAI-compatible server that generates in the model's place: vLLM, SGLang, `transformers serve`."""
@@ -52,4 +55,12 @@ class Model(Part):
     def _remote_code_is_pinned(self) -> Model:
         if self.trust_remote_code and not self.revision:
             raise ValueError("trust_remote_code needs a pinned `revision`")
+        return self
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Model:
+        if self.endpoint is not None and self.endpoint.tuned_name == (self.endpoint.served_name or self.name):
+            raise ValueError(
+                f"endpoint.tuned_name is {self.endpoint.tuned_name}, which names the base model; name the tuned one"
+            )
         return self

@@ -18,7 +18,7 @@ from spr.boxes import Size
 from spr.errors import ModelError
 from spr.models.base import Generation, GroundingModel, Request, Sampling
 from spr.models.identity import directory_digest, identity
-from spr.models.opening import open_model
+from spr.models.opening import identity_of, open_model
 from spr.recipe import Evaluation
 from spr.recipe_model import Model
 from spr.records import Dropped, Prediction
@@ -44,14 +44,16 @@ class GreedyStage(ABC, Generic[AnyItem]):
     """An evaluation stage: items of one task -> one Prediction each, by the base model or, with `adapter`, the tuned one.
 
     A task gives `name`, `prompt`, `predict` and `row_id`. Items whose image cannot be used are dropped under the reason of
-    `spr.images.ImageFault`. The model is loaded by `setup`; floats depend on the batch size, which is thus part of the
-    output's key.
+    `spr.images.ImageFault`, those that a server refuses as `refused`. The model is loaded by `setup`; floats depend on the
+    batch size, which is thus part of the output's key. Base and tuned are asked by the same backend, `evaluation.backend`; a
+    server's answers are kept at `log`.
     """
 
     model: Model
     evaluation: Evaluation
     image_root: Path
     adapter: Path | None = None
+    log: Path | None = field(default=None, kw_only=True)
     version: int = field(default=1, init=False)
     output: type[Any] = field(default=Prediction, init=False)
     name: str = field(default="", init=False)
@@ -61,9 +63,18 @@ class GreedyStage(ABC, Generic[AnyItem]):
 
     @property
     def recipe_part(self) -> dict[str, Any]:
-        """The model by the identity of its weights and of the adapter's, not by its path, and how answers are made."""
+        """The model by the identity of its weights and of the adapter's, not by its path, and how answers are made.
+
+        Raises RecipeError for a tuned policy that the server has no name for.
+        """
+        if self.evaluation.backend == "endpoint":
+            return {
+                "model": self.model.model_dump(mode="json", include={"dialect", "dialect_options"}),
+                "identity": identity_of(self.model, self.adapter),
+                "max_new_tokens": self.evaluation.max_new_tokens,
+            }
         return {
-            "model": self.model.model_dump(mode="json", exclude={"name", "revision"}),
+            "model": self.model.model_dump(mode="json", exclude={"name", "revision", "endpoint"}),
             "identity": identity(self.model.name, self.model.revision),
             "adapter": directory_digest(self.adapter) if self.adapter else None,
             "batch_size": self.evaluation.batch_size,
@@ -78,8 +89,10 @@ class GreedyStage(ABC, Generic[AnyItem]):
         return self._policy
 
     def setup(self, device: str) -> None:
-        """Load the model, and the adapter if there is one, on `device`. Raises ModelError."""
-        self._policy = open_model(self.model, device, self.adapter)
+        """Load the model, and the adapter if there is one, on `device`, or reach their server. Raises ModelError."""
+        served = self.evaluation.backend == "endpoint"
+        asked = self.model if served else self.model.model_copy(update={"endpoint": None})
+        self._policy = open_model(asked, device, self.adapter, self.log)
 
     @abstractmethod
     def prompt(self, row: AnyItem) -> str:
@@ -98,14 +111,15 @@ class GreedyStage(ABC, Generic[AnyItem]):
         return row.item_id
 
     def process(self, rows: Sequence[AnyItem]) -> Iterator[Prediction | Dropped]:
-        """Items -> predictions, in their order; `evaluation.batch_size` questions at a time."""
-        for start in range(0, len(rows), self.evaluation.batch_size):
-            yield from self._batch(rows[start : start + self.evaluation.batch_size])
+        """Items -> predictions, in their order; `evaluation.batch_size` questions at a time, a server's all at once."""
+        size = self.evaluation.batch_size if self.evaluation.backend == "transformers" else max(len(rows), 1)
+        for start in range(0, len(rows), size):
+            yield from self._batch(rows[start : start + size])
 
     def notes(self) -> dict[str, int]:
-        """`completion_tokens`, and `cut_off` answers that reached max_new_tokens; then reset."""
+        """`completion_tokens`, `cut_off` answers that reached max_new_tokens, and what the model notes; then reset."""
         notes, self._notes = self._notes, {}
-        return notes
+        return notes | self.policy.take_notes()
 
     def _batch(self, rows: Sequence[AnyItem]) -> Iterator[Prediction | Dropped]:
         photos = [self._photo(row) for row in rows]
@@ -118,6 +132,9 @@ class GreedyStage(ABC, Generic[AnyItem]):
                 yield Dropped(self.row_id(row), self.name, photo.reason)
                 continue
             (answer,) = next(answers)
+            if answer.finish_reason == "refused":
+                yield Dropped(self.row_id(row), self.name, "refused")
+                continue
             self._count("completion_tokens", answer.completion_tokens)
             self._count("cut_off", int(answer.finish_reason == "length"))
             yield self.predict(row, answer)

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from spr.models.base import GroundingModel
+from spr.models.endpoint_requests import served_identity
 from spr.recipe_model import Model
 
 
-def open_model(model: Model, device: str, adapter: Path | None = None) -> GroundingModel:
-    """The model on `device`, with a LoRA adapter on top if `adapter` names one. Raises ModelError."""
+def open_model(model: Model, device: str, adapter: Path | None = None, log: Path | None = None) -> GroundingModel:
+    """The model on `device`, or the server of `model.endpoint`, which keeps its answers at `log`; tuned if `adapter` names a
+    LoRA adapter. Raises ModelError, and RecipeError for a tuned policy that the server has no name for."""
+    if model.endpoint is not None:
+        from spr.models.endpoint import EndpointModel
+
+        return EndpointModel(model, adapter, log)
     from spr.models.transformers import TransformersModel
 
     return TransformersModel(model, device, adapter)
 
 
 def identity_of(model: Model, adapter: Path | None = None) -> str:
-    """One line that names what would answer, without loading it. Raises ModelError."""
+    """One line that names what would answer, without loading or asking it. Raises as `open_model`."""
+    if model.endpoint is not None:
+        return served_identity(model, adapter)
     from spr.models.transformers import model_identity
 
     return model_identity(model, adapter)
+
+
+def sampling_part(model: Model) -> dict[str, Any]:
+    """What of the recipe's model, besides its identity, changes the texts that it samples, as plain json values.
+
+    How a server runs its model is unknown here, and how it is reached changes no text.
+    """
+    if model.endpoint is not None:
+        part = model.model_dump(mode="json", include={"dialect", "dialect_options"})
+        return {**part, "samples": model.endpoint.samples}
+    return model.model_dump(mode="json", include={"dialect", "dialect_options", "dtype", "attention", "quantization"})

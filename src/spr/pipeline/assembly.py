@@ -46,7 +46,7 @@ def data_steps(recipe: Recipe, run: RunDir, scenes: Sequence[Scene], until: str 
     stages: list[Stage[Any, Any]] = [QueryStage(recipe.queries, root, recipe.seed)]
     if not (recipe.candidates.source == "file" and until == DATA[0]):
         stages += [
-            _candidate_stage(recipe),
+            _candidate_stage(recipe, requests_log(run, DATA[1])),
             ScoreStage(recipe.score, dialects.of(recipe.model), root, recipe.queries.coverage),
             PairStage(
                 recipe.pairs,
@@ -66,6 +66,11 @@ def data_steps(recipe: Recipe, run: RunDir, scenes: Sequence[Scene], until: str 
         sources += [after(0), scored, after(0, 2, join=partial(gather, unit=QueryScores))]
     afters = [(), DATA[:1], DATA[:2], (DATA[0], DATA[2])]
     return [Step(*parts) for parts in zip(DATA, stages, sources, stores, afters, strict=False)]
+
+
+def requests_log(run: RunDir, step: str) -> Path:
+    """Where a step keeps what a server answered."""
+    return run.path / "requests" / f"{step}.jsonl"
 
 
 def pair_store(run: RunDir) -> ShardStore:
@@ -110,10 +115,11 @@ def _rec(recipe: Recipe, run: RunDir, adapter: Path | None, say: Say) -> Task:
     for note in reading.notes:
         say(note)
     items = RowInput(reading.items, recipe.shard_size)
-    steps = [
-        _side(run, "rec", side, RecStage(recipe.model, recipe.evaluation, options.image_root, its_adapter), items)
-        for side, its_adapter in _sides(adapter)
-    ]
+    steps = []
+    for side, its_adapter in _sides(adapter):
+        log = requests_log(run, f"eval/rec/{side}")
+        stage = RecStage(recipe.model, recipe.evaluation, options.image_root, its_adapter, log=log)
+        steps.append(_side(run, "rec", side, stage, items))
     return Task("rec", tuple(steps), reading.total if len(reading.items) < reading.total else None)
 
 
@@ -127,7 +133,10 @@ def _regions(recipe: Recipe, run: RunDir, adapter: Path | None, say: Say) -> Tas
     items = StoreInput((queries.store,), as_they_are, recipe.shard_size, scenes.count())
     steps = [queries]
     for side, its_adapter in _sides(adapter):
-        stage = RegionsStage(recipe.model, recipe.evaluation, options.image_root, its_adapter, recipe.score.localization)
+        log = requests_log(run, f"eval/regions/{side}")
+        stage = RegionsStage(
+            recipe.model, recipe.evaluation, options.image_root, its_adapter, recipe.score.localization, log=log
+        )
         steps.append(_side(run, "regions", side, stage, items, queries.name))
     return Task("regions", tuple(steps), None, reading)
 
@@ -142,7 +151,7 @@ def _side(run: RunDir, task: str, side: str, stage: Stage[Any, Any], source: Sha
     return Step(name, stage, source, store, after)
 
 
-def _candidate_stage(recipe: Recipe) -> Stage[Any, Any]:
+def _candidate_stage(recipe: Recipe, log: Path) -> Stage[Any, Any]:
     if recipe.candidates.source == "file":
         return ImportStage(recipe.candidates)
-    return CandidateStage(recipe.candidates, recipe.model, recipe.source.image_root, recipe.seed)
+    return CandidateStage(recipe.candidates, recipe.model, recipe.source.image_root, recipe.seed, log)

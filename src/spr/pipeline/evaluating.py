@@ -14,6 +14,7 @@ from spr.pipeline.assembly import BASE, TUNED, Say, evaluation_task
 from spr.pipeline.funnel import of_source, write_source
 from spr.pipeline.metrics import write_metrics
 from spr.recipe import Recipe
+from spr.recipe_model import REACHED_BY
 from spr.records import Prediction
 from spr.running.files import write_atomic, write_json
 from spr.running.local import LocalEngine
@@ -86,9 +87,17 @@ def _own(recipe: Recipe, directory: RunDir) -> None:
     if old is None:
         directory.write_recipe(recipe)
         return
-    changes = changed_keys({**old, "resources": None}, {**recipe.model_dump(mode="json"), "resources": None})
+    changes = changed_keys(_computed(old), _computed(recipe.model_dump(mode="json")))
     if changes:
         raise ResumeError(f"{directory.path} belongs to another recipe ({'; '.join(changes)}); name another --out")
+
+
+def _computed(values: dict[str, Any]) -> dict[str, Any]:
+    """A plain recipe without where it runs and how a server is reached."""
+    model = dict(values["model"])
+    if model.get("endpoint"):
+        model["endpoint"] = {name: value for name, value in model["endpoint"].items() if name not in REACHED_BY}
+    return {**values, "model": model, "resources": None}
 
 
 def _tell_stale(steps: tuple[Step, ...], tell: Say) -> None:
