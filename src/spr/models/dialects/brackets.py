@@ -59,13 +59,11 @@ def _parts(text: str, match: re.Match[str]) -> tuple[Span, tuple[Part, ...]]:
 def _pieces(text: str, span: Span, first: int, last: int, closed: bool) -> list[Part]:
     pieces = [piece for piece in _PIECE.finditer(text, first, last) if piece.group().strip()]
     single = len(pieces) == 1
-    return [
-        _part(text, piece.span(), span if single else None, unclosed=not closed and piece is pieces[-1]) for piece in pieces
-    ]
+    return [part(text, piece.span(), span if single else None, unclosed=not closed and piece is pieces[-1]) for piece in pieces]
 
 
-def _part(text: str, piece: Span, span: Span | None, unclosed: bool) -> Part:
-    """One box; `span` is that of its brackets where they hold it alone, else it is that of its own text."""
+def part(text: str, piece: Span, span: Span | None, unclosed: bool) -> Part:
+    """The box in `text[piece]`; `span` is that of its mark-up where that holds it alone, else it is that of its own text."""
     numbers = tuple(found.span() for found in _NUMBER.finditer(text, *piece))
     own = span or (numbers[0][0] if numbers else piece[0], numbers[-1][1] if numbers else piece[1])
     if unclosed:

@@ -24,19 +24,22 @@ Edit = tuple[Span, str]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One box of a mark-up: its span, the spans of its numbers, and why it is no box, if that is known already."""
+    """One box of a mark-up: its span, the spans of its numbers, and why it is no box, if that is known already. `lone`: its
+    span holds all mark-up of this box and of no other, though other boxes stand beside it."""
 
     span: Span
     numbers: tuple[Span, ...]
     fault: str = ""
+    lone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
     """One piece of mark-up: usually one box, several in `[[a;b]]`.
 
-    `strip` is what goes when all its boxes go and the words stay; `item` what goes when the words go too; `joiner` where
-    the punctuation or space begins that ties the item to what stands before, None at the start of a sentence.
+    `strip` is what goes when all its boxes go and the words stay, and `tags` go with it (what a family writes around the
+    phrase of a box); `gap` stands in for it where words would run together. `item` is what goes when the words go too;
+    `joiner` where the punctuation or space begins that ties the item to what stands before, None at the start of a sentence.
     """
 
     parts: tuple[Part, ...]
@@ -44,6 +47,8 @@ class Mark:
     strip: Span
     item: Span
     joiner: int | None
+    tags: tuple[Span, ...] = ()
+    gap: str = ""
 
 
 class MarkupDialect(ABC):
@@ -118,7 +123,7 @@ class MarkupDialect(ABC):
             for i, box in named.items():
                 if box is not None:
                     edits += self._replace(text, mark, mark.parts[i], box, size)
-            edits += [(span, "") for span in _without(mark, {i for i, box in named.items() if box is None}, mark.strip)]
+            edits += _stripped(mark, {i for i, box in named.items() if box is None})
         return _edited(text, edits)
 
     def drop(self, text: str, size: Size, indices: Collection[int]) -> str:  # noqa: ARG002 (the protocol's)
@@ -153,7 +158,7 @@ class MarkupDialect(ABC):
     def _replace(self, text: str, mark: Mark, part: Part, box: Box, size: Size) -> list[Edit]:
         if part.fault:
             numbers = self.numbers(box, size, ())
-            return [(part.span, self.wrap(numbers) if len(mark.parts) == 1 else self.inside(numbers))]
+            return [(part.span, self.wrap(numbers) if part.lone or len(mark.parts) == 1 else self.inside(numbers))]
         like = [text[start:end] for start, end in part.numbers]
         return list(zip(part.numbers, self.numbers(box, size, like), strict=True))
 
@@ -165,10 +170,10 @@ def worded(text: str, span: Span, parts: tuple[Part, ...], since: int) -> Mark:
         start, end = start - 1, end + 1
     phrase = before(text, since, start)
     words = text[phrase.start : phrase.end] or None
-    return Mark(parts, words, _spaced(text, (start, end)), (phrase.start, end), phrase.joiner)
+    return Mark(parts, words, spaced(text, (start, end)), (phrase.start, end), phrase.joiner)
 
 
-def _spaced(text: str, span: Span) -> Span:
+def spaced(text: str, span: Span) -> Span:
     """Mark-up with the one space that set it apart from the words."""
     start, end = span
     following = text[end : end + 1]
@@ -189,6 +194,12 @@ def _numbered(marks: Iterable[Mark], indices: Collection[int]) -> list[tuple[Mar
         if not 0 <= index < count:
             raise KeyError(index)
     return numbered
+
+
+def _stripped(mark: Mark, gone: Collection[int]) -> list[Edit]:
+    """The edits that take boxes away and leave the words: with the last box its tags go too."""
+    edits = [(span, "") for span in _without(mark, gone, mark.strip)]
+    return [(mark.strip, mark.gap), *((span, "") for span in mark.tags)] if len(gone) == len(mark.parts) else edits
 
 
 def _without(mark: Mark, gone: Collection[int], whole: Span) -> list[Span]:

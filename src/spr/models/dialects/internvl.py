@@ -1,0 +1,45 @@
+"""InternVL 2 to 3.5: `<ref>a dog</ref><box>[[100, 200, 300, 400]]</box>`; several boxes are `<box>[[..], [..]]</box>`.
+
+Frame: 0-1000 of the original image, each axis alone, whatever tiles it is cut into. A number is
+`round(pixel / width * 1000)`.
+Source: the chat data format of InternVL's documentation (internvl.readthedocs.io, Grounding / Detection Data) and
+`internvl_chat/eval/refcoco/evaluate_grounding.py` of OpenGVLab/InternVL. `<ref>`, `</ref>`, `<box>` and `</box>` are special
+tokens of its tokenizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spr.boxes import Box, Size
+from spr.models.dialects.box_lists import BoxListDialect
+from spr.models.dialects.grid import Grid
+from spr.models.dialects.numerals import integers
+
+
+class InternVL(BoxListDialect):
+    """InternVL's dialect."""
+
+    name = "internvl"
+    skip_special_tokens = False
+    ref = ("<ref>", "</ref>")
+    tag = ("<box>", "</box>")
+
+    def grid(self, size: Size) -> Grid:
+        """0-1000 of the original, each axis alone."""
+        return Grid.stretched(size, (1000.0, 1000.0))
+
+    def numbers(self, box: Box, size: Size, like: Sequence[str]) -> list[str]:
+        """Rounded to whole numbers."""
+        return integers(self.grid(size).cells(box, "nearest"), like)
+
+    def rec_prompt(self, expression: str) -> str:
+        """The question of InternVL's RefCOCO evaluation."""
+        return f"Please provide the bounding box coordinate of the region this sentence describes: <ref>{expression}</ref>"
+
+    def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:  # noqa: ARG002 (the protocol's)
+        """The plain region question: the detection question of the documentation, asked of a region."""
+        return (
+            f"Please detect and label all objects in the region {self.region_text(box, size)} of the image and mark their "
+            "positions."
+        )
