@@ -59,7 +59,7 @@ def load_model_and_processor(
     prompts, and for 4bit where it cannot be had.
     """
     quantized = _quantized(recipe_part, device, dtype or recipe_part.dtype)
-    config = _config(recipe_part)
+    config = load_config(recipe_part)
     remote = "AutoModelForImageTextToText" in (getattr(config, "auto_map", None) or {})
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and not remote:
         raise ModelError(
@@ -90,7 +90,7 @@ def load_processor(recipe_part: Model) -> ProcessorMixin:
     its video half.
     """
     kind: Any = AutoProcessor
-    family = PROCESSOR_MAPPING.get(type(_config(recipe_part)), None)
+    family = PROCESSOR_MAPPING.get(type(load_config(recipe_part)), None)
     if family is not None and "video_processor" in family.get_attributes() and not is_torchvision_available():
         kind = _without_video(family)
     with _faults(recipe_part), quiet_from_disk(recipe_part.name):
@@ -109,7 +109,7 @@ def model_identity(recipe_part: Model, adapter: Path | None = None) -> str:
 
     `<folder>@sha256:<digits>` for a directory, `<name>@<commit>` for a hub name. Loads no weights. Raises ModelError.
     """
-    commit = getattr(_config(recipe_part), "_commit_hash", None) or recipe_part.revision
+    commit = getattr(load_config(recipe_part), "_commit_hash", None) or recipe_part.revision
     images = load_processor(recipe_part).image_processor
     settings = json.loads(images.to_json_string())
     size = "x".join(str(value) for value in (settings.get("size") or {}).values() if value is not None)
@@ -133,7 +133,8 @@ def _quantized(recipe_part: Model, device: str, dtype: str) -> dict[str, Any]:
     return {"quantization_config": how, "device_map": {"": device}}
 
 
-def _config(recipe_part: Model) -> PreTrainedConfig:
+def load_config(recipe_part: Model) -> PreTrainedConfig:
+    """The checkpoint's configuration, without its weights. Raises ModelError."""
     name = recipe_part.name
     path = Path(name).expanduser()
     if path.is_dir() and not (path / "config.json").is_file():

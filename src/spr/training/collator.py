@@ -42,7 +42,9 @@ class _Collator:
         }
         width = batch["input_ids"].shape[1]
         for name in prompts[0].tokens.keys() - {"input_ids"}:
+            value = self._encoder.answer_types.get(name, 0)
             batch[name] = torch.stack([pad(p.tokens[name], (0, width - len(p.tokens[name]))) for p in prompts])
+            batch[name] += value * batch["completion_mask"]
         return batch
 
 

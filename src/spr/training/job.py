@@ -37,6 +37,7 @@ from spr.running.files import writing
 from spr.seeds import derive_seed
 from spr.training import manifest as manifests
 from spr.training import order
+from spr.training.base import check_trainable, prepare_base
 from spr.training.checkpoints import MarkComplete, last_complete
 from spr.training.collator import ChosenCollator, PreferenceCollator
 from spr.training.encoding import PairEncoder
@@ -86,8 +87,9 @@ def train(
     A finished training of the same pairs and recipe is not done again; an unfinished one goes on from its last whole
     checkpoint and ends with the same adapter as if it had never stopped. `force` starts over whatever `out` holds.
     Raises ResumeError when `out` holds another training, DataError when no pair can be used, RecipeError when LoRA hits
-    nothing, ModelError when the model cannot be loaded or its loss is not finite.
+    nothing, ModelError when the model cannot be loaded, is of a kind that cannot be trained, or its loss is not finite.
     """
+    check_trainable(recipe.model)
     parts = manifests.key_parts(pairs, recipe)
     if force:
         _clear(out)
@@ -112,8 +114,10 @@ def _fit(job: _Job, pairs: Sequence[PreferencePair], image_root: Path) -> tuple[
     checkpoint, step = last_complete(job.checkpoints, job.parts)
     cut_log(job.log, step)
     policy, processor = load_model_and_processor(job.recipe.model, job.device, train.dtype)
+    prepare_base(policy)
     encoder = PairEncoder(processor, image_root)
-    ready = preflight(pairs, encoder, train.max_tokens, policy.config.image_token_id, _phase(progress, "preflight"))
+    image_token = getattr(policy.config, "image_token_id", None)
+    ready = preflight(pairs, encoder, train.max_tokens, image_token, _phase(progress, "preflight"))
     trainer = _trainer(job, policy, processor, encoder, ready)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _save_adapter(trainer, processor, job.out)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from spr.errors import DataError
@@ -34,10 +35,10 @@ def preflight(
     pairs: Sequence[PreferencePair],
     encoder: PairEncoder,
     max_tokens: int,
-    image_token_id: int,
+    image_token_id: int | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Preflight:
-    """Process all pairs once, sorted by id.
+    """Process all pairs once, sorted by id. `image_token_id` is None where a mask marks the image's places (Kosmos-2).
 
     Drops with the reasons too_long (prompt and the longer answer together exceed `max_tokens`), image_tokens_lost (the
     prompt holds none), image_token_in_prompt (its words hold one), image_tokens_in_answer, eos_missing and eos_inside (an
@@ -66,11 +67,12 @@ def preflight(
     return Preflight(tuple(p for p, _ in kept), tuple(a for _, a in kept), tuple(dropped), _distribution(counts))
 
 
-def _fault(prompt: Prompt, answers: Answers, max_tokens: int, image_token_id: int, encoder: PairEncoder) -> str:
+def _fault(prompt: Prompt, answers: Answers, max_tokens: int, image_token_id: int | None, encoder: PairEncoder) -> str:
     both = (answers.chosen, answers.rejected)
-    if not (prompt.tokens["input_ids"] == image_token_id).any():
+    masked = prompt.tokens.get("image_embeds_position_mask", torch.zeros(1))
+    if not (masked if image_token_id is None else prompt.tokens["input_ids"] == image_token_id).any():
         return "image_tokens_lost"
-    if any((answer == image_token_id).any() for answer in both):
+    if image_token_id is not None and any((answer == image_token_id).any() for answer in both):
         return "image_tokens_in_answer"
     if len(prompt.tokens["input_ids"]) + max(map(len, both)) > max_tokens:
         return "too_long"

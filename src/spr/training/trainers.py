@@ -26,11 +26,14 @@ def share_images(model: PreTrainedModel, inputs: Inputs, copies: int) -> Inputs:
     The features come from one pass without gradient: the vision tower and the projector are frozen. What else describes
     the images (grids, sizes) is repeated alike. A model whose forward takes no encoded images gets repeated pixels.
     """
+    takes = inspect.signature(type(model).forward).parameters
     rest = {name: value for name, value in inputs.items() if name != "images"}
     repeated = {name: torch.cat([value] * copies) for name, value in inputs["images"].items()}
-    if "mm_encoder_outputs" not in inspect.signature(type(model).forward).parameters:
+    if not {"mm_encoder_outputs", "image_embeds"} & takes.keys():
         return {**rest, **repeated}
     del repeated["pixel_values"]
+    if "image_embeds" in takes:
+        return {**rest, **repeated, "image_embeds": _features(model, inputs["images"], copies).pooler_output}
     return {**rest, **repeated, "mm_encoder_outputs": {"image": _features(model, inputs["images"], copies)}}
 
 
@@ -39,7 +42,10 @@ def _features(model: PreTrainedModel, images: Inputs, copies: int) -> BaseModelO
     wanted = inspect.signature(encode).parameters
     with torch.no_grad():
         features = encode(**{name: value for name, value in images.items() if name in wanted}, return_dict=True)
-    outputs = BaseModelOutputWithPooling(pooler_output=list(features.pooler_output) * copies)
+    pooled = features.pooler_output  # one tensor, or one an image where images differ in length
+    outputs = BaseModelOutputWithPooling(
+        pooler_output=torch.cat([pooled] * copies) if isinstance(pooled, Tensor) else list(pooled) * copies
+    )
     if (layers := getattr(features, "deepstack_features", None)) is not None:
         outputs["deepstack_features"] = [list(layer) * copies for layer in layers]
     return outputs

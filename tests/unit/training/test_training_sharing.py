@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest_training import FAMILIES, make_pair, make_recipe
+from conftest_training import SHARING, make_pair, make_recipe
 from trl.trainer.utils import add_fused_lm_head
 
 from spr.models.loading import load_model_and_processor
@@ -44,7 +44,7 @@ def test_results_go_back_to_where_the_rows_had_them():
     assert Packing.of(LABELS).unpack(packed, LABELS).tolist() == [[0, 0, 2, 3], [0, 0, 5, 0]]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHARING)
 def test_shared_prompts_give_the_numbers_and_gradients_of_separate_rows(family, models, image_root):
     model, processor = load_model_and_processor(make_recipe(models(family)).model, "cpu", "float32")
     encoder = PairEncoder(processor, image_root)
