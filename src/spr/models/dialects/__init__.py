@@ -7,14 +7,44 @@ from typing import Any
 
 from spr.errors import RecipeError
 from spr.models.base import Dialect
+from spr.models.dialects.cogvlm import CogVLM
+from spr.models.dialects.deepseek_vl2 import DeepseekVL2
 from spr.models.dialects.ferret import Ferret
+from spr.models.dialects.florence2 import Florence2
+from spr.models.dialects.glm_4_5v import Glm45V
+from spr.models.dialects.internvl import InternVL
+from spr.models.dialects.kosmos2 import Kosmos2
 from spr.models.dialects.llava_onevision import LlavaOnevision
 from spr.models.dialects.markup import MarkupDialect
+from spr.models.dialects.minigpt_v2 import MiniGPTv2
+from spr.models.dialects.paligemma import PaliGemma
 from spr.models.dialects.qwen2_5_vl import Qwen25VL
+from spr.models.dialects.qwen2_vl import Qwen2VL
+from spr.models.dialects.qwen3_vl import Qwen3VL
+from spr.models.dialects.shikra import Shikra
 from spr.models.dialects.tiny import Tiny
 from spr.recipe_model import Model
 
-FAMILIES: dict[str, type[MarkupDialect]] = {family.name: family for family in (Ferret, LlavaOnevision, Qwen25VL, Tiny)}
+FAMILIES: dict[str, type[MarkupDialect]] = {
+    family.name: family
+    for family in (
+        Ferret,
+        CogVLM,
+        LlavaOnevision,
+        Qwen2VL,
+        Qwen25VL,
+        Qwen3VL,
+        InternVL,
+        Kosmos2,
+        PaliGemma,
+        Florence2,
+        Shikra,
+        MiniGPTv2,
+        DeepseekVL2,
+        Glm45V,
+        Tiny,
+    )
+}
 
 
 def get(name: str, **frame: Any) -> Dialect:

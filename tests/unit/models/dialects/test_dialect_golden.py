@@ -202,7 +202,7 @@ def test_an_index_that_is_not_there_is_a_key_error(index):
 
 
 def test_unknown_names_and_options_list_the_known_ones():
-    with pytest.raises(RecipeError, match=r"'parrot'; it must be one of ferret, llava-onevision, qwen2\.5-vl, tiny"):
+    with pytest.raises(RecipeError, match=r"'parrot'; it must be one of .*ferret, .*tiny"):
         dialects.get("parrot")
     with pytest.raises(RecipeError, match="unknown option side; known are: frame"):
         dialects.get("llava-onevision", side=3)
