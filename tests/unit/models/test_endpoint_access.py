@@ -1,0 +1,228 @@
+"""Who is asked and by which key: names of models, keys that stay secret, and what belongs to a run's key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from chat_server import Reply, chat_server, fails, says
+from spr.candidates import CandidateStage
+from spr.errors import ModelError, RecipeError
+from spr.evaluation.rec import RecStage
+from spr.models.base import Request, Sampling
+from spr.models.endpoint import EndpointModel
+from spr.models.opening import identity_of
+from spr.recipe import Candidates, Evaluation, Model, check_recipe
+
+KEY = "sk-s3cret-0123"
+VARIABLE = "SPR_TEST_ENDPOINT_KEY"
+ONE = [Request((Image.new("RGB", (4, 4)),), "what ?", (1,))]
+DRAWN = Sampling(1.0, 1.0, 8)
+
+
+def recipe(url: str, **options: Any) -> Model:
+    return Model(name="some/model", dialect="tiny", endpoint={"url": url, "retries": 0, **options})
+
+
+def lists(*names: str) -> Reply:
+    return Reply(text=json.dumps({"data": [{"id": name} for name in names]}))
+
+
+def answers(body: dict[str, Any], number: int) -> Reply:
+    return says("a dog")
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    return tmp_path / "adapter"
+
+
+def test_the_key_of_the_named_variable_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, f" {KEY}\n")
+    with chat_server(answers) as server:
+        EndpointModel(recipe(server.url, api_key_env=VARIABLE)).generate(ONE, DRAWN)
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+def test_without_a_named_variable_no_key_is_sent_whoevers_lies_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(variable, KEY)
+    with chat_server(answers) as server:
+        EndpointModel(recipe(server.url)).generate(ONE, DRAWN)
+    assert KEY not in str(server.headers)
+    assert "authorization" not in server.headers[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"), [(None, "is not set"), ("  ", "is not set"), ("a key", "blanks"), ("schlüssel", "accents")]
+)
+def test_a_variable_without_a_key_is_told_before_anything_is_asked(
+    value: str | None, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    if value is not None:
+        monkeypatch.setenv(VARIABLE, value)
+    with chat_server(answers) as server, pytest.raises(ModelError, match=f"api_key_env is {VARIABLE}, but .*{fault}"):
+        EndpointModel(recipe(server.url, api_key_env=VARIABLE))
+    assert (server.listed, server.bodies) == (0, [])
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("at", ["models", "chat"])
+def test_a_refused_key_stops_at_once_and_is_said_by_nobody(
+    status: int, at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+    echoes = fails(status, f"wrong key {KEY} in Authorization: Bearer {KEY}")
+    with (
+        chat_server(lambda body, number: echoes, echoes if at == "models" else None) as server,
+        pytest.raises(ModelError) as stopped,
+    ):
+        EndpointModel(recipe(server.url, api_key_env=VARIABLE, retries=5), log=tmp_path / "log").generate(ONE, DRAWN)
+    assert f"api_key_env is {VARIABLE}, but the server at {server.url} refuses the key in it ({status}: wrong key ***" in str(
+        stopped.value
+    )
+    assert len(server.bodies) == (1 if at == "chat" else 0)
+    assert KEY not in str(stopped.value) + caplog.text
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_server_that_wants_a_key_names_where_to_put_it() -> None:
+    with (
+        chat_server(answers, fails(401, "no key")) as server,
+        pytest.raises(ModelError, match=r"api_key_env is null, but the server at .* wants a key \(401: no key\); name the"),
+    ):
+        EndpointModel(recipe(server.url))
+
+
+@pytest.mark.parametrize("reply", [Reply(500, KEY), Reply(200, KEY), fails(400, KEY), fails(404, KEY), fails(429, KEY)])
+def test_no_fault_says_the_key(reply: Reply, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+    reply.headers["Retry-After"] = "0"
+    with chat_server(lambda body, number: reply) as server, pytest.raises(ModelError, match=r"\*\*\*") as stopped:
+        EndpointModel(recipe(server.url, api_key_env=VARIABLE, retries=1)).generate(ONE, DRAWN)
+    assert KEY not in str(stopped.value) + caplog.text
+
+
+def test_the_key_is_in_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+    with chat_server(answers) as server:
+        asked = EndpointModel(recipe(server.url, api_key_env=VARIABLE), log=tmp_path / "log")
+        asked.generate(ONE, DRAWN)
+    assert KEY not in (tmp_path / "log").read_text() + asked.identity
+
+
+def test_a_name_that_is_not_served_is_told_with_those_that_are() -> None:
+    with (
+        chat_server(answers, lists("base", "tuned")) as server,
+        pytest.raises(
+            ModelError, match=r"knows no model some/model: it serves base, tuned; set model\.endpoint\.served_name to"
+        ),
+    ):
+        EndpointModel(recipe(server.url))
+    assert server.bodies == []
+
+
+@pytest.mark.parametrize("models", [lists(), lists("some/model"), Reply(404, "no such page"), Reply(500, "broken")])
+def test_a_server_that_does_not_tell_what_it_serves_is_asked(models: Reply) -> None:
+    with chat_server(answers, models) as server:
+        EndpointModel(recipe(server.url, retries=3)).generate(ONE, DRAWN)
+    assert (server.listed, len(server.bodies)) == (1, 1)
+
+
+def test_a_path_is_asked_for_where_hub_models_alone_are_listed(tmp_path: Path) -> None:
+    with chat_server(answers, lists("some/other")) as server:
+        EndpointModel(recipe(server.url, served_name=str(tmp_path))).generate(ONE, DRAWN)
+    assert server.bodies[0]["model"] == str(tmp_path)
+
+
+def test_a_model_that_is_not_found_when_asked_stops_the_run(tmp_path: Path) -> None:
+    with (
+        chat_server(lambda body, number: fails(404, "not here"), lists("base")) as server,
+        pytest.raises(
+            ModelError, match=r"knows no model /.* \(404: not here\): it serves base; set model\.endpoint\.served_name"
+        ),
+    ):
+        EndpointModel(recipe(server.url, served_name=str(tmp_path))).generate(ONE, DRAWN)
+    with (
+        chat_server(lambda body, number: fails(404, "not here")) as server,
+        pytest.raises(ModelError, match=r"it lists no models; .* model\.endpoint\.url ends in /v1"),
+    ):
+        EndpointModel(recipe(server.url)).generate(ONE, DRAWN)
+
+
+def test_the_tuned_policy_is_asked_by_its_own_name(adapter: Path) -> None:
+    with chat_server(answers, lists("some/model", "tuned")) as server:
+        asked = EndpointModel(recipe(server.url, tuned_name="tuned"), adapter)
+        asked.generate(ONE, DRAWN)
+    assert server.bodies[0]["model"] == "tuned"
+    assert asked.identity.startswith("endpoint:tuned@main adapter@sha256:")
+    (adapter / "adapter_config.json").write_text('{"r": 8}')
+    assert identity_of(recipe(server.url, tuned_name="tuned"), adapter) != asked.identity
+
+
+def test_a_tuned_policy_without_a_name_is_refused(adapter: Path) -> None:
+    with pytest.raises(RecipeError, match=r"model\.endpoint\.tuned_name is null"):
+        identity_of(recipe("http://127.0.0.1:1/v1"), adapter)
+
+
+def part(**changes: Any) -> str:
+    options = {"url": "http://127.0.0.1:1/v1", **changes}
+    model = Model(name="some/model", dialect="tiny", endpoint=options)
+    return json.dumps(CandidateStage(Candidates(), model, Path("photos"), 0).recipe_part, sort_keys=True)
+
+
+def test_what_a_server_changes_is_in_the_key_and_how_it_is_reached_is_not() -> None:
+    base = part()
+    assert '"identity": "endpoint:some/model@main"' in base
+    for reached in ({"url": "http://b/v1"}, {"concurrency": 2}, {"timeout": 3}, {"retries": 0}, {"api_key_env": VARIABLE}):
+        assert part(**reached) == base
+    assert part(served_name="some/model", tuned_name="tuned") == base
+    assert part(served_name="other") != base
+    assert part(samples="n") != base
+    assert "127.0.0.1" not in base
+
+
+def test_a_server_makes_its_own_batches_and_has_its_own_dtype() -> None:
+    model = recipe("http://a/v1")
+    stage = CandidateStage(Candidates(batch_size=3), model.model_copy(update={"dtype": "float32"}), Path("photos"), 0)
+    assert stage.recipe_part == CandidateStage(Candidates(), model, Path("photos"), 0).recipe_part
+
+
+def test_evaluation_asks_the_server_only_where_the_recipe_says_so(tmp_path: Path, adapter: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    served = recipe("http://a/v1", tuned_name="tuned").model_copy(update={"name": str(tmp_path / "model")})
+    local = served.model_copy(update={"endpoint": None})
+    here, there = Evaluation(), Evaluation(backend="endpoint")
+    assert RecStage(served, here, tmp_path).recipe_part == RecStage(local, here, tmp_path).recipe_part
+    assert "endpoint" not in RecStage(served, here, tmp_path).recipe_part["model"]
+    base, tuned = (RecStage(served, there, tmp_path, its).recipe_part for its in (None, adapter))
+    assert base["identity"] == f"endpoint:{tmp_path / 'model'}@main"
+    assert tuned["identity"].startswith("endpoint:tuned@main adapter@")
+
+
+def values(**changes: Any) -> dict[str, Any]:
+    plain = {
+        "source": {"annotations": "a.json", "image_root": "photos"},
+        "model": {"name": "some/model", "dialect": "tiny"},
+        "score": {"weight": 0, "localization": {"preset": "annotations_only"}},
+    }
+    return plain | changes
+
+
+def test_evaluation_by_a_server_needs_one() -> None:
+    with pytest.raises(RecipeError, match=r"evaluation\.backend is endpoint, but .*; set model\.endpoint\.url"):
+        check_recipe(values(evaluation={"backend": "endpoint"}), "test")
+
+
+def test_base_and_tuned_have_two_names() -> None:
+    endpoint = {"url": "http://a/v1", "tuned_name": "some/model"}
+    with pytest.raises(RecipeError, match=r"endpoint\.tuned_name is some/model, which names the base model"):
+        check_recipe(values(model={"name": "some/model", "dialect": "tiny", "endpoint": endpoint}), "test")
