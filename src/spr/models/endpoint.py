@@ -109,8 +109,11 @@ class EndpointModel:
                     return
                 try:
                     results.put((ask, self._ask(ask, key, stop)))
+                except Refusal as refusal:
+                    results.put((ask, refusal))
                 except Exception as error:
                     results.put((ask, error))
+                    stop.set()
 
         for _ in range(min(self._options.concurrency, len(todo))):
             threading.Thread(target=work, daemon=True, name="spr endpoint").start()
