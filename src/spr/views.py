@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from spr.evaluation.tables import rec_table, regions_table
+from spr.pipeline.estimates.units import bytes_text, time_text
 from spr.pipeline.funnel import of_manifests, of_source, of_task_sources, shards_in_all
 from spr.pipeline.metrics import step_manifests
-from spr.pipeline.planning import PlanRow
+from spr.pipeline.planning import Plan
 from spr.report.case import Cases
 from spr.report.data import read_run
 from spr.report.server import open_server
@@ -22,6 +23,9 @@ from spr.running.files import read_json
 from spr.running.progress import say
 from spr.running.run_dir import RunDir
 from spr.running.steps import DONE, STALE, TO_DO
+
+if TYPE_CHECKING:
+    from spr.pipeline.estimates.steps import Estimate
 
 _TASK_TABLES = {"rec": rec_table, "regions": regions_table}
 
@@ -34,18 +38,31 @@ def show(view: RenderableType) -> None:
     console.print(view)
 
 
-def plan_table(rows: list[PlanRow], out: Path) -> Table:
-    """Each step: output rows (known, or at most so many), shards done, stale and to do, and why they are stale."""
-    table = Table(title=f"Plan for {out}", caption="Training is one piece of work, counted as one shard.")
+def plan_table(plan: Plan, out: Path) -> RenderableType:
+    """Each step: output rows (known, or at most so many), shards done, stale and to do, why they are stale, and what it
+    takes; then the sums, what does not fit, and what the numbers rest on."""
+    table = Table(title=f"Plan for {out}", caption="Training is one piece of work, counted as one shard. Time is still to go.")
     table.add_column("stage")
-    for column in ("rows", DONE, STALE, TO_DO):
+    for column in ("rows", DONE, STALE, TO_DO, "memory", "disk", "time"):
         table.add_column(column, justify="right")
     table.add_column("why stale")
-    for row in rows:
+    for row in plan:
         state = row.state
         number = f"{'≤ ' if row.at_most else ''}{row.rows:,}"
-        table.add_row(state.name, number, *(str(state.count(kind)) for kind in (DONE, STALE, TO_DO)), "; ".join(state.why))
-    return table
+        counts = (str(state.count(kind)) for kind in (DONE, STALE, TO_DO))
+        table.add_row(state.name, number, *counts, *_takes(row.estimate), "; ".join(state.why))
+    takes = plan.takes
+    table.add_row("report", "", "", "", "", "", bytes_text(takes.report), "")
+    table.add_section()
+    beyond = "≥ " if takes.open else ""
+    table.add_row("in all", "", "", "", "", *(f"{beyond}{figure}" for figure in _takes(takes.total)))
+    return Group(table, *(f"WARNING: {text}" for text in takes.warnings), *takes.notes)
+
+
+def _takes(estimate: Estimate) -> tuple[str, str, str]:
+    """Memory, disk and time; unknown where nothing can tell."""
+    memory, disk = (bytes_text(value) if value is not None else "unknown" for value in (estimate.memory, estimate.disk))
+    return memory, disk, time_text(estimate.seconds) if estimate.seconds is not None else "unknown"
 
 
 def status_tables(path: Path) -> Iterator[RenderableType]:

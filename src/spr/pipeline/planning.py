@@ -1,4 +1,5 @@
-"""What would run: for every step its rows, and which shards are done, stale or to do. Changes nothing on disk.
+"""What would run: for every step its rows, which shards are done, stale or to do, and what it would take. Changes nothing
+on disk.
 
 A changed recipe never overwrites silently: `refusal` says what would be lost, `clear` does it when the user insists.
 """
@@ -7,10 +8,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spr.pipeline.assembly import BASE, TUNED, Say, Task, data_steps, evaluation_task, pair_store, task_names
 from spr.recipe import Recipe
@@ -22,16 +23,33 @@ from spr.running.steps import DONE, STALE, TO_DO, Step, StepState, clear_stale, 
 from spr.sources.coco import read_scenes
 from spr.training.manifest import MANIFEST, differences, key_parts
 
+if TYPE_CHECKING:
+    from spr.pipeline.estimates.plan import Takes
+    from spr.pipeline.estimates.steps import Estimate
+
 TRAIN = "train"
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """A step's state, with its output rows: known, or an estimate from the steps before it (`at_most`)."""
+    """A step's state, with its output rows: known, or an estimate from the steps before it (`at_most`); and what it takes."""
 
     state: StepState
     rows: int
     at_most: bool
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every step in the order of the flow, and what the run takes as a whole."""
+
+    rows: tuple[PlanRow, ...]
+    takes: Takes
+
+    def __iter__(self) -> Iterator[PlanRow]:
+        """The steps."""
+        return iter(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +65,26 @@ class Survey:
         return [state for state in self.states.values() if state.count(STALE)]
 
 
-def plan(recipe: Recipe, out: Path, say: Say = say_on_stderr) -> list[PlanRow]:
-    """What `run(recipe, out)` would do. Raises SprError for a source, model or task file that cannot be read, ResumeError
-    for a directory of another layout."""
+def plan(recipe: Recipe, out: Path, say: Say = say_on_stderr) -> Plan:
+    """What `run(recipe, out)` would do, and take. Needs no weights and no network; measures the device for about a second.
+
+    Raises SprError for a source or task file that cannot be read, and for a device that is not here; ResumeError for a
+    directory of another layout; ModelError where shards lie whose model cannot be read.
+    """
+    from spr.pipeline.estimates.plan import takes
+    from spr.pipeline.estimates.steps import Estimator
+
     run = RunDir(out)
     if run.exists:
         run.check()
     found = survey(recipe, run, read_scenes(recipe.source, recipe.queries, say).scenes, say, keys=False)
-    estimates = _estimates(recipe, found)
-    return [
-        PlanRow(state, state.rows if state.finished else estimates.get(name, 0), not state.finished)
-        for name, state in found.states.items()
-    ]
+    expected = _estimates(recipe, found)
+    rows = {name: state.rows if state.finished else expected.get(name, 0) for name, state in found.states.items()}
+    say("estimating memory, disk and time; the device is measured for a second")
+    estimator = Estimator(recipe, found.steps, found.states, rows)
+    estimates = {name: estimator.of(name) for name in found.states}
+    steps = tuple(PlanRow(state, rows[name], not state.finished, estimates[name]) for name, state in found.states.items())
+    return Plan(steps, takes(estimator, estimates))
 
 
 def survey(

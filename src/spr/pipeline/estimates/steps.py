@@ -1,0 +1,216 @@
+"""Every step of a run with what it will take: memory on its device, bytes in the run directory, seconds still to go.
+
+A figure that nothing here can give is None, and the estimate says why; no figure is guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from spr.errors import ModelError
+from spr.models.own_shape import own_shape
+from spr.models.shapes import Known, published
+from spr.pipeline.estimates import costs, disk, work
+from spr.pipeline.estimates.costs import LIBRARIES
+from spr.pipeline.estimates.device import Speed, measure
+from spr.recipe import Recipe
+from spr.recipe_model import Model
+from spr.running.devices import device_names
+from spr.running.shards import Manifest
+from spr.running.steps import DONE, Step, StepState
+
+ROW_SECONDS = 0.002
+"""Seconds of a row of the steps that ask no model."""
+SERVER = "the server of model.endpoint answers, at a speed of its own"
+SCORERS = "known when the first shard of scores is done"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Of one step: bytes on a device at the peak, all its workers there together; bytes on disk when it is done; seconds
+    from now on. None is unknown, and `why` says why."""
+
+    memory: float | None
+    disk: float | None
+    seconds: float | None
+    why: str = ""
+
+
+def known_shape(model: Model) -> Known | str:
+    """The shape of the recipe's model, from its own files or from the table of published ones; or why it is unknown."""
+    try:
+        return own_shape(model) or published(model)
+    except ModelError as fault:
+        return str(fault)
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """Estimates the steps of one recipe. `rows` are the output rows of each step, known or at most."""
+
+    recipe: Recipe
+    steps: Mapping[str, Step]
+    states: Mapping[str, StepState]
+    rows: Mapping[str, int]
+
+    @cached_property
+    def devices(self) -> tuple[str, ...]:
+        """The device of every worker; training takes the first."""
+        return device_names(self.recipe.resources.devices)
+
+    @cached_property
+    def model(self) -> Known | str:
+        """The policy's shape, or why it is unknown."""
+        return known_shape(self.recipe.model)
+
+    @cached_property
+    def asking(self) -> Speed:
+        """The first device, as a worker that generates uses it."""
+        return self._speed(self.recipe.model.dtype, self.recipe.resources.threads)
+
+    @cached_property
+    def training(self) -> Speed:
+        """The first device as training uses it."""
+        train = self.recipe.train
+        same = (train.dtype, train.threads) == (self.recipe.model.dtype, self.recipe.resources.threads)
+        return self.asking if same else self._speed(train.dtype, train.threads)
+
+    @cached_property
+    def answer(self) -> float:
+        """Tokens of a description: the mean of those that are made, or a third of the longest allowed."""
+        return self.written or self.recipe.candidates.max_new_tokens / 3
+
+    @property
+    def written(self) -> float:
+        """Mean tokens of the descriptions that are made; 0 without any."""
+        return self._mean_answer("candidates")
+
+    def of(self, name: str) -> Estimate:
+        """One step's estimate."""
+        if name == "train":
+            return self._train()
+        kind = name.rsplit("/", 1)[-1]
+        if kind in ("base", "tuned"):
+            estimate = self._evaluation(name)
+        elif kind == "candidates" and self.recipe.candidates.source == "model":
+            estimate = self._candidates()
+        elif kind == "scores":
+            estimate = Estimate(None, None, None, SCORERS)
+        else:
+            rows = self.rows[name] * self._left(name)
+            estimate = Estimate(LIBRARIES * self._together, None, ROW_SECONDS * rows / len(self.devices))
+        measured = self._measured(name)
+        if measured is not None:
+            estimate = replace(estimate, seconds=measured, why=estimate.why if estimate.memory is None and measured else "")
+        return replace(estimate, disk=self._disk(name))
+
+    def _candidates(self) -> Estimate:
+        if self.recipe.model.endpoint is not None:
+            return Estimate(None, None, None, SERVER)
+        options = self.recipe.candidates
+        first = self.steps["queries"].source
+        sizes = [row.size for index in range(first.count()) for row in first.rows(index)]
+        return self._asked(
+            "candidates",
+            sizes,
+            work.candidate_askings(self.recipe),
+            (options.batch_size, self.answer, options.max_new_tokens, options.temperature > 0),
+        )
+
+    def _evaluation(self, name: str) -> Estimate:
+        if self.recipe.evaluation.backend == "endpoint":
+            return Estimate(None, None, None, SERVER)
+        options = self.recipe.evaluation
+        task = name.split("/")[1]
+        made = self.steps[f"eval/{task}/items" if task == "regions" else f"eval/{task}/base"].source
+        sizes = [row.size for index in range(made.count()) for row in made.rows(index)]
+        answer = self._evaluation_answer(task)
+        asking = [work.Asking(images=1, variants=1, different=1)]
+        return self._asked(name, sizes, asking, (options.batch_size, answer, options.max_new_tokens, False))
+
+    def _evaluation_answer(self, task: str) -> float:
+        most = self.recipe.evaluation.max_new_tokens
+        otherwise = min(work.BOX_ANSWER, most / 3) if task == "rec" else min(self.answer, most)
+        return self._mean_answer(f"eval/{task}/base") or otherwise
+
+    def _asked(
+        self, name: str, sizes: list[tuple[int, int]], askings: list[work.Asking], how: tuple[int, float, int, bool]
+    ) -> Estimate:
+        """Memory of the largest batch, seconds of all that are left."""
+        if isinstance(self.model, str):
+            return Estimate(None, None, None, self.model)
+        shape, photos = self.model.shape, work.photos(sizes, self.model.image)
+        shards = max(1, len(self.states[name].shards))
+        questions = self.rows[name] / shards / (self.recipe.candidates.k if name == "candidates" else 1)
+        size, answer, most, sampled = how
+        run = self.recipe.model.dtype, self.recipe.model.quantization == "4bit"
+        memory = seconds = 0.0
+        for asking in askings:
+            rest = size, photos.mean, shape.family, answer, most, sampled
+            mean, count = work.batches(asking, questions, *rest)
+            largest, _ = work.batches(asking, questions, size, photos.largest, *rest[2:])
+            memory = max(memory, costs.generation_memory(shape, largest, *run))
+            seconds += count * costs.generation_seconds(shape, mean, *run, self.asking)
+        left = self._left(name) * shards
+        return Estimate(memory * self._together, None, seconds * left / len(self.devices))
+
+    def _train(self) -> Estimate:
+        train, state = self.recipe.train, self.states["train"]
+        if isinstance(self.model, str):
+            return Estimate(None, None, 0.0 if state.finished else None, self.model)
+        shape = self.model.shape
+        first = self.steps["queries"].source
+        sizes = [row.size for index in range(first.count()) for row in first.rows(index)]
+        photos = work.photos(sizes, self.model.image)
+        updates = work.update_count(self.recipe, self.rows["train"])
+        quantized, fused = self.recipe.model.quantization == "4bit", self.devices[0] != "cpu"
+        largest = work.training_step(self.recipe, photos.largest, shape.family, self.recipe.candidates.max_new_tokens)
+        memory = costs.training_memory(shape, largest, train.dtype, quantized, fused)
+        seconds = 0.0
+        if not state.finished:
+            step = work.training_step(self.recipe, photos.mean, shape.family, self.answer)
+            steps = train.gradient_accumulation * costs.training_seconds(shape, step, self.training, fused)
+            seconds = updates * (steps + costs.update_seconds(shape, train.lora.r, self.training))
+        return Estimate(memory, disk.policy(shape, train, updates), seconds)
+
+    def _speed(self, dtype: str, threads: int) -> Speed:
+        assert isinstance(self.model, Known)  # without a model nothing is to be measured
+        return measure(self.devices[0], dtype, threads, (self.model.shape.hidden, self.model.shape.inner))
+
+    @property
+    def _together(self) -> int:
+        """Workers that share the fullest device."""
+        return max(self.devices.count(device) for device in self.devices)
+
+    def _disk(self, name: str) -> float:
+        step = self.steps.get(name) or self.steps[name.replace("tuned", "base")]
+        tokens = self._evaluation_answer(name.split("/")[1]) if name.startswith("eval/") else self.answer
+        return disk.shards(step, self.states[name], self.rows[name], tokens)
+
+    def _left(self, name: str) -> float:
+        """The share of a step's shards that is still to be made."""
+        shards = self.states[name].shards
+        return 1 - self.states[name].count(DONE) / max(1, len(shards))
+
+    def _made(self, name: str) -> list[Manifest]:
+        """The manifests of a step's finished shards."""
+        if name not in self.steps:
+            return []
+        done = self.states[name].shards
+        return [item for item in self.steps[name].store.manifests() if done.get(item.shard) == DONE]
+
+    def _measured(self, name: str) -> float | None:
+        """Seconds that are left if the rest goes as its finished shards did; None without any."""
+        made = self._made(name)
+        if not made:
+            return 0.0 if not self.states[name].shards else None
+        spent = sum(item.seconds for item in made) / len(made)
+        return spent * (len(self.states[name].shards) - len(made)) / len(self.devices)
+
+    def _mean_answer(self, name: str) -> float:
+        """Mean tokens of the answers in a step's finished shards; 0 without any."""
+        made = self._made(name)
+        written = sum(item.notes.get("completion_tokens", 0) for item in made)
+        return written / max(1, sum(item.rows_out for item in made))
