@@ -24,7 +24,7 @@ _NAMED = {
 
 def build_internvl(folder: Path, seed: int = 0) -> Path:
     """A random InternVL (own vision tower at 56 px, Qwen2): 4 image tokens a tile, up to 4 tiles and a thumbnail."""
-    tokenizer = byte_tokenizer(list(_NAMED.values()), **_NAMED)
+    tokenizer = byte_tokenizer([*_NAMED.values(), "<ref>", "</ref>", "<box>", "</box>"], **_NAMED)
     vision = InternVLVisionConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14
     )

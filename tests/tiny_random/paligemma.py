@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import (
+    Gemma2Config,
     GemmaConfig,
     GemmaTokenizer,
     PaliGemmaConfig,
@@ -19,8 +20,9 @@ from transformers import (
 from .shared import CORPUS, TEXT, save
 
 
-def build_paligemma(folder: Path, seed: int = 0) -> Path:
-    """A random PaliGemma (SigLIP tower at 56 px, Gemma): 16 image tokens, places <loc0000> on, and no chat template."""
+def build_paligemma(folder: Path, seed: int = 0, window: int | None = None) -> Path:
+    """A random PaliGemma (SigLIP tower at 56 px, Gemma): 16 image tokens, places <loc0000> on, and no chat template.
+    With a `window` it is a PaliGemma 2 (Gemma 2), every other layer of which sees so many tokens back."""
     images = SiglipImageProcessorPil(size={"height": 56, "width": 56})
     images.image_seq_length = 16
     processor = PaliGemmaProcessor(images, _tokenizer())
@@ -30,6 +32,7 @@ def build_paligemma(folder: Path, seed: int = 0) -> Path:
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
+    text = {"vocab_size": len(tokenizer), "head_dim": 8, **ids, **TEXT}
     config = PaliGemmaConfig(
         vision_config=SiglipVisionConfig(
             hidden_size=32,
@@ -40,7 +43,7 @@ def build_paligemma(folder: Path, seed: int = 0) -> Path:
             patch_size=14,
             vision_use_head=False,
         ),
-        text_config=GemmaConfig(vocab_size=len(tokenizer), head_dim=8, **ids, **TEXT),
+        text_config=GemmaConfig(**text) if window is None else Gemma2Config(**text, sliding_window=window),
         image_token_index=processor.image_token_id,
         projection_dim=32,
         hidden_size=32,

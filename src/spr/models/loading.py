@@ -90,7 +90,8 @@ def load_processor(recipe_part: Model) -> ProcessorMixin:
     its video half.
     """
     kind: Any = AutoProcessor
-    family = PROCESSOR_MAPPING.get(type(load_config(recipe_part)), None)
+    config = load_config(recipe_part)
+    family = PROCESSOR_MAPPING.get(type(config), None)
     if family is not None and "video_processor" in family.get_attributes() and not is_torchvision_available():
         kind = _without_video(family)
     with _faults(recipe_part), quiet_from_disk(recipe_part.name):
@@ -99,6 +100,12 @@ def load_processor(recipe_part: Model) -> ProcessorMixin:
         raise ModelError(f"model.name {recipe_part.name} has no processor of images and text; add its processor's files")
     if not getattr(processor, "chat_template", None) and type(processor).__name__ not in PLAIN:
         raise ModelError(f"model.name {recipe_part.name} has no chat template; add chat_template.jinja to its files")
+    written, read = getattr(processor, "image_token_id", None), getattr(config, "image_token_id", None)
+    if None not in (written, read) and written != read:  # without its files a tokenizer of transformers has a few words only
+        raise ModelError(
+            f"model.name {recipe_part.name}: its tokenizer gives image tokens the id {written}, and its config.json {read}; "
+            "add the tokenizer's files that belong to these weights"
+        )
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
     return processor
@@ -161,7 +168,13 @@ def _faults(recipe_part: Model) -> Iterator[None]:
     try:
         yield
     except _LOADING_FAULTS as error:
-        said = " ".join(str(error).split())
-        raise ModelError(
-            f"model.name {recipe_part.name} cannot be loaded: {said[:300]}; check the directory, or the name and the connection"
-        ) from error
+        raise ModelError(f"model.name {recipe_part.name} {_fault(recipe_part, ' '.join(str(error).split()))}") from error
+
+
+def _fault(recipe_part: Model, said: str) -> str:
+    """What is wrong and what to do, where transformers says `said`."""
+    if "trust_remote_code" in said:
+        return "brings code of its own, which is not run; read it, then pin model.revision and set model.trust_remote_code"
+    if "does not support an attention implementation" in said:
+        return f"does not run with model.attention {recipe_part.attention}; set it to eager"
+    return f"cannot be loaded: {said[:300]}; check the directory, or the name and the connection"

@@ -110,10 +110,10 @@ class TransformersModel:
 
     def _generation(self, tokens: list[int], prompt_tokens: int) -> Generation:
         end = next((place for place, token in enumerate(tokens) if token in self._ends), None)
-        if self._model.config.is_encoder_decoder and tokens[:1] == [self._tokenizer.bos_token_id]:
-            tokens, end = tokens[1:], None if end is None else end - 1  # the decoder writes it before the answer
+        # A decoder of its own may write the sequence's beginning before the answer.
+        begin = int(self._model.config.is_encoder_decoder and tokens[:1] == [self._tokenizer.bos_token_id])
         text = self._tokenizer.decode(
-            tokens[:end], skip_special_tokens=self.dialect.skip_special_tokens, clean_up_tokenization_spaces=False
+            tokens[begin:end], skip_special_tokens=self.dialect.skip_special_tokens, clean_up_tokenization_spaces=False
         )
         if end is None:
             return Generation(text, "length", prompt_tokens, len(tokens))

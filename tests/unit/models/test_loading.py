@@ -56,6 +56,12 @@ def senseless_config(folder):
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def senseless_text(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["vocab_size"] = "many"
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def broken_weights(folder):
     (folder / "model.safetensors").write_bytes(b"not weights")
 
@@ -83,6 +89,84 @@ def test_what_is_wrong_with_a_checkpoint_is_said(copy, harm, said):
     with pytest.raises(ModelError, match=said) as caught:
         load_model_and_processor(recipe(copy), "cpu")
     assert str(copy) in str(caught.value)
+
+
+BARE = ["kosmos2", "paligemma", "florence2"]
+
+
+@pytest.mark.parametrize("family", BARE)
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (without("processor_config.json"), "cannot be loaded"),
+        (without("tokenizer.json"), r"cannot be loaded|its tokenizer gives image tokens the id \d+, and its config\.json \d+"),
+        (senseless_text, "cannot be loaded"),
+        (lacking_weights, "lack 1 tensors"),
+    ],
+)
+def test_what_is_wrong_with_a_family_without_a_template_is_said(family, harm, said, tmp_path):
+    folder = tmp_path / family
+    getattr(tiny_random, f"build_{family}")(folder)
+    harm(folder)
+    with pytest.raises(ModelError, match=said) as caught:
+        load_model_and_processor(recipe(folder), "cpu")
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+REMOTE = """
+import pathlib
+from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+pathlib.Path({marker!r}).touch()
+
+class ForeignConfig(LlavaConfig):
+    model_type = "foreign"
+
+class ForeignModel(LlavaForConditionalGeneration):
+    config_class = ForeignConfig
+"""
+
+
+@pytest.fixture
+def remote(tmp_path, monkeypatch):
+    """A model that brings its own code, and the file that the code leaves behind when it runs."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    folder, marker = tiny_random.build_llava(tmp_path / "model"), tmp_path / "ran"
+    (folder / "foreign.py").write_text(REMOTE.format(marker=str(marker)))
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "foreign",
+        "auto_map": {"AutoConfig": "foreign.ForeignConfig", "AutoModelForImageTextToText": "foreign.ForeignModel"},
+    }
+    # A family that transformers knows is stored under older names of its weights; code of one's own is not.
+    weights = {name: value.clone() for name, value in load_model_and_processor(recipe(folder), "cpu")[0].state_dict().items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder, marker
+
+
+def test_a_models_own_code_is_not_run(remote):
+    folder, marker = remote
+    for load in (model_identity, lambda part: load_model_and_processor(part, "cpu")):
+        with pytest.raises(ModelError, match=r"brings code of its own, which is not run.*trust_remote_code"):
+            load(recipe(folder))
+    assert not marker.exists()
+
+
+def test_a_models_own_code_is_run_when_the_recipe_says_so(remote):
+    folder, marker = remote
+    model, _ = load_model_and_processor(recipe(folder, trust_remote_code=True, revision="main"), "cpu")
+    assert type(model).__name__ == "ForeignModel"
+    assert marker.exists()
+
+
+@pytest.mark.parametrize(("device", "lack"), [("cpu", "a CUDA device"), ("cuda:0", "bitsandbytes installed")])
+def test_4bit_weights_where_they_cannot_be_had(original, device, lack, monkeypatch):
+    monkeypatch.setattr("spr.models.loading.find_spec", lambda _: None)
+    with pytest.raises(ModelError, match=rf"model\.quantization is 4bit, which needs {lack} \(device {device}\)"):
+        load_model_and_processor(recipe(original, quantization="4bit"), device)
 
 
 @pytest.mark.parametrize("name", ["/nowhere/at/all", "./nowhere", "~/nowhere", "nowhere", "a/b/c"])
