@@ -11,7 +11,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache
 
 from spr.boxes import Box, Size
 from spr.models.dialects.markup import Mark, MarkupDialect, Part, Span, worded
@@ -65,11 +65,7 @@ class TaggedDialect(MarkupDialect):
 
     def words(self, text: str, size: Size) -> str:
         """The text without mark-up, coordinates and any tags that are left."""
-        return self._tags.sub("", super().words(text, size))
-
-    @cached_property
-    def _tags(self) -> re.Pattern[str]:
-        return re.compile("|".join([*map(re.escape, (*(self.ref or ()), *self.tag)), _SPECIAL]))
+        return _tags(*(self.ref or ()), *self.tag).sub("", super().words(text, size))
 
     def _runs(self, text: str) -> Iterator[list[Group]]:
         """Groups that follow each other, as long as each holds one box: else it would be unclear whose the tags are."""
@@ -111,4 +107,10 @@ class TaggedDialect(MarkupDialect):
         return (opening, closing) if opening >= 0 else (-1, -1)
 
     def _plain(self, phrase: str) -> str | None:
-        return self._tags.sub("", phrase).strip() or None
+        return _tags(*(self.ref or ()), *self.tag).sub("", phrase).strip() or None
+
+
+@cache
+def _tags(*tags: str) -> re.Pattern[str]:
+    """A family's tags, and every other special token."""
+    return re.compile("|".join([*map(re.escape, tags), _SPECIAL]))
