@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -124,6 +125,23 @@ def test_paligemmas_rows_are_what_its_processor_makes_of_prefix_and_suffix(model
         ours, theirs = model(**share_images(model, batch, 2)).logits, model(**own).logits
     real = batch["attention_mask"].bool()
     torch.testing.assert_close(ours[real], theirs[real], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", WITHOUT_TEMPLATE)
+def test_an_image_mark_in_a_bare_question_is_dropped(family, models, image_root):
+    model, processor = load(models, family)
+    pairs = [PAIRS[0], dataclasses.replace(PAIRS[1], prompt="what is <image> here")]
+    ready = preflight(pairs, PairEncoder(processor, image_root), 4096, getattr(model.config, "image_token_id", None))
+    assert [row.reason for row in ready.dropped] == ["image_token_in_prompt"]
+
+
+def test_kosmos2s_answers_may_hold_the_words_whose_ids_mark_an_image(models, image_root):
+    _, processor = load(models, "kosmos2")
+    encoder = PairEncoder(processor, image_root)
+    image_ids = set(range(4, 68))  # the 64 after the unknown word's
+    assert image_ids & set(encoder.answers(PAIRS[0]).chosen.tolist())
+    assert preflight(PAIRS, encoder, 4096, None).dropped == ()
+    assert int(encoder.prompt(PAIRS[0]).tokens["image_embeds_position_mask"].sum()) == 64
 
 
 def test_kosmos2s_backbone_gives_the_logits_of_the_whole_model(models, image_root):
