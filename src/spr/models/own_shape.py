@@ -69,6 +69,7 @@ def count(config: Any) -> Shape:
         vocabulary=head.weight.shape[0],
         linear_width=sum(part.in_features + part.out_features for part in linear),
         tied=head.weight is model.get_input_embeddings().weight,
+        encoder_decoder=bool(config.is_encoder_decoder),
     )
 
 

@@ -34,6 +34,7 @@ class Shape:
     vocabulary: int
     linear_width: int
     tied: bool
+    encoder_decoder: bool = False
 
     @property
     def table(self) -> int:
@@ -75,7 +76,7 @@ PUBLISHED = {
     "google/paligemma-3b-mix-448": Shape(
         "paligemma", 2_508_662_784, 415_688_432, 18, 2048, 16384, 512, 257_216, 1_225_728, tied=True),
     "florence-community/Florence-2-large": Shape(
-        "florence2", 413_671_424, 362_833_920, 12, 1024, 4096, 4096, 51_328, 540_672, tied=True),
+        "florence2", 413_671_424, 362_833_920, 12, 1024, 4096, 4096, 51_328, 540_672, tied=True, encoder_decoder=True),
 }
 # fmt: on
 

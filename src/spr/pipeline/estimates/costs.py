@@ -110,7 +110,7 @@ def generation_seconds(shape: Shape, batch: Batch, dtype: str, quantized: bool, 
     return reading + steps * (max(product, traffic) + calls * speed.call)
 
 
-def training_memory(shape: Shape, pairs: Pairs, dtype: str, quantized: bool, fused: bool) -> float:
+def training_memory(shape: Shape, pairs: Pairs, dtype: str, fused: bool) -> float:
     """Bytes at the peak: weights; the adapter in float32 with its gradient and AdamW's two moments; activations, kept for
     every layer or, with gradient checkpointing, one number a layer and one layer whole; the head's logits; the libraries.
 
@@ -121,7 +121,7 @@ def training_memory(shape: Shape, pairs: Pairs, dtype: str, quantized: bool, fus
     kept = layer + shape.layers * tokens * shape.hidden * NUMBER[dtype] if pairs.checkpointed else layer * shape.layers
     scored = pairs.rows * pairs.answers if fused else tokens
     logits = 3 * 4 * scored * min(shape.vocabulary, FUSED_COLUMNS)
-    return weights(shape, dtype, quantized) + 16 * adapter(shape, pairs.rank) + kept + logits + LIBRARIES
+    return weights(shape, dtype, quantized=False) + 16 * adapter(shape, pairs.rank) + kept + logits + LIBRARIES
 
 
 def training_seconds(shape: Shape, pairs: Pairs, speed: Speed, fused: bool) -> float:

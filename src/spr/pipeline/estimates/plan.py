@@ -40,18 +40,23 @@ def takes(estimator: Estimator, estimates: Mapping[str, Estimate]) -> Takes:
 
 
 def _warnings(estimator: Estimator, estimates: Mapping[str, Estimate]) -> tuple[str, ...]:
-    """The step that is furthest beyond its device's memory."""
+    """The step that is furthest beyond its device's memory, and photos that alone fill the budget of a training sequence."""
+    found = []
     needs = {name: one.memory for name, one in estimates.items() if one.memory and not estimator.states[name].finished}
-    if not needs:
-        return ()
-    worst = max(needs, key=lambda name: needs[name])
-    memory = device_memory(estimator.devices[0])
-    if needs[worst] <= memory:
-        return ()
-    return (
-        f"{worst} needs about {bytes_text(needs[worst])}, but {estimator.devices[0]} has {bytes_text(memory)}; "
-        "lower batch_size or the pixel limits, or take a larger device",
-    )
+    worst = max(needs, key=lambda name: needs[name], default=None)
+    device = estimator.devices[0]
+    if worst is not None and needs[worst] > (there := device_memory(device)):
+        found.append(
+            f"{worst} needs about {bytes_text(needs[worst])}, but {device} has {bytes_text(there)}; lower its "
+            "batch_size or the pixel limits, or take a larger device"
+        )
+    budget, longest = estimator.recipe.train.max_tokens, estimator.longest_prompt
+    if longest + estimator.answer > budget:
+        found.append(
+            f"prompts have up to {longest:,} tokens, and with the answer more than train.max_tokens {budget:,}; such pairs are "
+            "dropped before training, so raise it or lower the pixel limits"
+        )
+    return tuple(found)
 
 
 def _notes(estimator: Estimator, estimates: Mapping[str, Estimate]) -> list[str]:

@@ -18,12 +18,14 @@ from spr.pipeline.estimates.device import Speed, measure
 from spr.recipe import Recipe
 from spr.recipe_model import Model
 from spr.running.devices import device_names
+from spr.running.inputs import ShardInput
 from spr.running.shards import Manifest
 from spr.running.steps import DONE, Step, StepState
 
 ROW_SECONDS = 0.002
 """Seconds of a row of the steps that ask no model."""
 SERVER = "the server of model.endpoint answers, at a speed of its own"
+UNTRAINED = "encoder-decoders and 4-bit weights are not trained here"
 SCORERS = "known when the first shard of scores is done"
 
 
@@ -78,6 +80,17 @@ class Estimator:
         return self.asking if same else self._speed(train.dtype, train.threads)
 
     @cached_property
+    def photos(self) -> work.Photos | None:
+        """The source's images as the model sees them; None of an unknown model."""
+        return self._photos(self.steps["queries"].source)
+
+    @property
+    def longest_prompt(self) -> int:
+        """Tokens of the longest prompt of training; 0 of an unknown model, or one that is not trained."""
+        trained = not isinstance(self.model, str) and not self.model.shape.encoder_decoder
+        return self.photos.largest.tokens + work.QUESTION if trained and self.photos is not None else 0
+
+    @cached_property
     def answer(self) -> float:
         """Tokens of a description: the mean of those that are made, or a third of the longest allowed."""
         return self.written or self.recipe.candidates.max_new_tokens / 3
@@ -110,11 +123,9 @@ class Estimator:
         if self.recipe.model.endpoint is not None:
             return Estimate(None, None, None, SERVER)
         options = self.recipe.candidates
-        first = self.steps["queries"].source
-        sizes = [row.size for index in range(first.count()) for row in first.rows(index)]
         return self._asked(
             "candidates",
-            sizes,
+            self.photos,
             work.candidate_askings(self.recipe),
             (options.batch_size, self.answer, options.max_new_tokens, options.temperature > 0),
         )
@@ -125,10 +136,10 @@ class Estimator:
         options = self.recipe.evaluation
         task = name.split("/")[1]
         made = self.steps[f"eval/{task}/items" if task == "regions" else f"eval/{task}/base"].source
-        sizes = [row.size for index in range(made.count()) for row in made.rows(index)]
+        photos = self._photos(made)
         answer = self._evaluation_answer(task)
         asking = [work.Asking(images=1, variants=1, different=1)]
-        return self._asked(name, sizes, asking, (options.batch_size, answer, options.max_new_tokens, False))
+        return self._asked(name, photos, asking, (options.batch_size, answer, options.max_new_tokens, False))
 
     def _evaluation_answer(self, task: str) -> float:
         most = self.recipe.evaluation.max_new_tokens
@@ -136,12 +147,12 @@ class Estimator:
         return self._mean_answer(f"eval/{task}/base") or otherwise
 
     def _asked(
-        self, name: str, sizes: list[tuple[int, int]], askings: list[work.Asking], how: tuple[int, float, int, bool]
+        self, name: str, photos: work.Photos | None, askings: list[work.Asking], how: tuple[int, float, int, bool]
     ) -> Estimate:
         """Memory of the largest batch, seconds of all that are left."""
-        if isinstance(self.model, str):
-            return Estimate(None, None, None, self.model)
-        shape, photos = self.model.shape, work.photos(sizes, self.model.image)
+        if isinstance(self.model, str) or photos is None:
+            return Estimate(None, None, None, str(self.model))
+        shape = self.model.shape
         shards = max(1, len(self.states[name].shards))
         questions = self.rows[name] / shards / (self.recipe.candidates.k if name == "candidates" else 1)
         size, answer, most, sampled = how
@@ -161,19 +172,26 @@ class Estimator:
         if isinstance(self.model, str):
             return Estimate(None, None, 0.0 if state.finished else None, self.model)
         shape = self.model.shape
-        first = self.steps["queries"].source
-        sizes = [row.size for index in range(first.count()) for row in first.rows(index)]
-        photos = work.photos(sizes, self.model.image)
+        if shape.encoder_decoder or self.recipe.model.quantization != "none":
+            return Estimate(None, None, None, UNTRAINED)
+        photos = self.photos
+        assert photos is not None
         updates = work.update_count(self.recipe, self.rows["train"])
-        quantized, fused = self.recipe.model.quantization == "4bit", self.devices[0] != "cpu"
+        fused = self.devices[0] != "cpu"
         largest = work.training_step(self.recipe, photos.largest, shape.family, self.recipe.candidates.max_new_tokens)
-        memory = costs.training_memory(shape, largest, train.dtype, quantized, fused)
+        memory = costs.training_memory(shape, largest, train.dtype, fused)
         seconds = 0.0
         if not state.finished:
             step = work.training_step(self.recipe, photos.mean, shape.family, self.answer)
             steps = train.gradient_accumulation * costs.training_seconds(shape, step, self.training, fused)
             seconds = updates * (steps + costs.update_seconds(shape, train.lora.r, self.training))
         return Estimate(memory, disk.policy(shape, train, updates), seconds)
+
+    def _photos(self, source: ShardInput) -> work.Photos | None:
+        """The images of a step's input, whose rows name their sizes."""
+        if isinstance(self.model, str):
+            return None
+        return work.photos((row.size for index in range(source.count()) for row in source.rows(index)), self.model.image)
 
     def _speed(self, dtype: str, threads: int) -> Speed:
         assert isinstance(self.model, Known)  # without a model nothing is to be measured
