@@ -125,11 +125,8 @@ def test_a_run_to_its_pairs_with_a_real_server(world: Path, sampler: Path, serve
     assert bytes_of(tmp_path / "again", "candidates") == bytes_of(tmp_path / "run", "candidates")
 
 
-def test_a_server_that_cannot_do_what_a_dialect_needs_says_so_itself(
-    world: Path, sampler: Path, served: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = open_model(recipe(world, sampler, served).model, "cpu")
-    monkeypatch.setattr(model.dialect, "skip_special_tokens", False, raising=False)
+def test_a_server_that_cannot_do_what_a_dialect_needs_says_so_itself(world: Path, sampler: Path, served: str) -> None:
+    model = open_model(recipe(world, sampler, served).model.model_copy(update={"dialect": "qwen2-vl"}), "cpu")
     with pytest.raises(ModelError, match=r"422: Unexpected fields in the request: \{'skip_special_tokens'\}"):
         model.generate([Request((Image.new("RGB", (8, 8)),), "what ?", (1,))], Sampling(1.0, 1.0, 4))
 
