@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from published_configs import BILLIONS, config
 from transformers import (
     AutoModelForImageTextToText,
     GotOcr2ImageProcessorPil,
@@ -14,6 +13,7 @@ from transformers import (
 )
 
 import tiny_random
+from published_configs import BILLIONS, config
 from spr.models.image_tokens import Seen
 from spr.models.loading import load_processor
 from spr.models.own_shape import count, own_shape

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from spr.models.image_tokens import Seen
+from spr.models.shapes import Shape
+from spr.pipeline.estimates import costs, disk, work
+from spr.pipeline.estimates.costs import Batch, Pairs
+from spr.pipeline.estimates.device import Speed, measure
+from spr.pipeline.estimates.units import bytes_text, time_text
+from spr.recipe import Recipe, Train, check_recipe
+
+# A language model of two layers: 1,000 weights in its blocks, two tables of 10 words by 4.
+SHAPE = Shape(
+    family="llava",
+    language=1080,
+    vision=500,
+    layers=2,
+    hidden=4,
+    inner=8,
+    kv_width=6,
+    vocabulary=10,
+    linear_width=50,
+    tied=False,
+)
+# 100 products, 10 bytes and no waiting a second: what is left is the arithmetic.
+SPEED = Speed("cpu", flops=100.0, bandwidth=10.0, call=0.0)
+BATCH = Batch(rows=3, encoded=20, longest=10, patches=5, answer=4, most=8, sampled=True)
+PAIRS = Pairs(rows=1, prompt=10, answer=4, patches=5, rank=2, shared=True, sft=False, checkpointed=False)
+
+
+def recipe(**parts: Any) -> Recipe:
+    data: dict[str, Any] = {
+        "source": {"annotations": "a.json", "image_root": "."},
+        "model": {"name": "someone/model", "dialect": "ferret"},
+        "score": {"weight": 0, "localization": {"preset": "annotations_only"}},
+    }
+    return check_recipe(data | parts, "test")
+
+
+def test_weights_take_their_numbers_and_four_bits_spare_the_tables() -> None:
+    assert SHAPE.blocks == 1000
+    assert costs.weights(SHAPE, "bfloat16", quantized=False) == 2 * 1580
+    assert costs.weights(SHAPE, "bfloat16", quantized=True) == 2 * 80 + 1500 * 4.5 / 8
+
+
+def test_generation_holds_weights_cache_activations_and_logits() -> None:
+    cache = 3 * (10 + 8) * 2 * 6 * 2
+    activations = 20 * (4 * 4 + 3 * 8) * 2
+    expected = 2 * 1580 + cache + activations + 3 * 10 * 24 + costs.LIBRARIES
+    assert costs.generation_memory(SHAPE, BATCH, "bfloat16", quantized=False) == expected
+
+
+def test_reading_is_bound_by_products_and_writing_by_memory() -> None:
+    # Half of 100 products a second.
+    reading = (2 * 1000 * 20 + 2 * 500 * 5 + 4 * 4 * 2 * 20 * 10) / 50
+    # Six steps for answers of four tokens; 1,040 weights and three times the cache of 3 * (10 + 3) tokens go by each time.
+    traffic = (2 * 1040 + 3 * (3 * 13 * 2 * 6 * 2)) / 10
+    assert traffic > 2 * 3 * 1040 / 50
+    assert costs.generation_seconds(SHAPE, BATCH, "bfloat16", False, SPEED) == pytest.approx(reading + 6 * traffic)
+
+
+def test_small_operations_are_waited_for_in_every_step() -> None:
+    slow = dataclasses.replace(SPEED, flops=1e12, bandwidth=1e12, call=1.0)
+    calls = 2 * 2 * costs.CALLS + 6 * (2 * costs.CALLS + 3 * costs.DRAW)
+    assert costs.generation_seconds(SHAPE, BATCH, "bfloat16", False, slow) == pytest.approx(calls, rel=1e-6)
+
+
+def test_a_shared_prompt_is_one_sequence_and_two_answers() -> None:
+    assert PAIRS.tokens == 10 + 2 * 4
+    assert dataclasses.replace(PAIRS, shared=False).tokens == 2 * (10 + 4)
+    assert dataclasses.replace(PAIRS, sft=True).tokens == 10 + 4
+
+
+def test_training_passes_reference_policy_and_gradient_and_the_checkpointed_forward_again() -> None:
+    one_pass = 2 * 1000 * 18 + 2 * 40 * 18 + 4 * 4 * 2 * 18**2
+    vision, adapter = 2 * 500 * 5, 2 * 100 * 18
+    assert costs.training_seconds(SHAPE, PAIRS, SPEED, fused=False) == pytest.approx((3 * one_pass + 3 * adapter + vision) / 50)
+    again = dataclasses.replace(PAIRS, checkpointed=True)
+    assert costs.training_seconds(SHAPE, again, SPEED, fused=False) == pytest.approx((4 * one_pass + 4 * adapter + vision) / 50)
+
+
+def test_checkpointing_keeps_one_layer_whole() -> None:
+    layer = 18 * (10 * 4 + 4 * 8 + 6) * 4
+    fixed = 4 * 1580 + 16 * 100 + 3 * 4 * 18 * 10 + costs.LIBRARIES
+    assert costs.training_memory(SHAPE, PAIRS, "float32", fused=False) == fixed + 2 * layer
+    again = dataclasses.replace(PAIRS, checkpointed=True)
+    assert costs.training_memory(SHAPE, again, "float32", fused=False) == fixed + layer + 2 * 18 * 4 * 4
+
+
+def test_the_candidates_of_a_query_by_the_images_they_show() -> None:
+    default = work.candidate_askings(recipe())
+    assert [dataclasses.astuple(one) for one in default] == [(1, 3, 3), (2, 2, 2)]
+    plain = work.candidate_askings(recipe(candidates={"prompts": ["plain"]}))
+    assert [dataclasses.astuple(one) for one in plain] == [(1, 5, 1)]
+
+
+def test_an_image_is_read_once_for_all_rows_where_prefixes_are_shared() -> None:
+    three = work.Asking(images=1, variants=3, different=3)
+    # Four queries are twelve rows, in two batches of six: two queries each.
+    batch, count = work.batches(three, 4, 8, Seen(100, 400), "llava", 5, 9, True)
+    assert (batch.rows, count, batch.encoded, batch.patches) == (6, 2, 2 * 100 + 6 * work.QUESTION, 800)
+    whole, _ = work.batches(three, 4, 8, Seen(100, 400), "paligemma", 5, 9, True)
+    assert (whole.encoded, whole.patches) == (6 * (100 + work.QUESTION), 2400)
+
+
+def test_photos_are_counted_by_their_sizes() -> None:
+    found = work.photos([(10, 10), (10, 10), (40, 10)], lambda size: Seen(size[0], 2 * size[0]))
+    assert (found.mean, found.largest) == (Seen(20, 40), Seen(40, 80))
+
+
+def test_the_policys_disk_is_the_adapter_and_its_last_checkpoints() -> None:
+    # 50 * 2 parameters of 4 bytes; a checkpoint holds them three times; 80 bytes a word of the tokenizer, beside each.
+    train = Train.model_validate({"lora": {"r": 2}, "save_steps": 10})
+    assert disk.policy(SHAPE, train, 9) == (1 + 3) * 400 + 2 * 800
+    assert disk.policy(SHAPE, train, 100) == (1 + 6) * 400 + 3 * 800
+
+
+@pytest.mark.parametrize(("number", "text"), [(512, "512 B"), (1536, "1.5 kB"), (15.4 * 2**30, "15 GB"), (3 * 2**40, "3.0 TB")])
+def test_bytes_are_said_with_two_digits(number: float, text: str) -> None:
+    assert bytes_text(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (0.31, "0.3 s"), (89, "89 s"), (600, "10 min"), (3.4 * 3600, "3.4 h"), (90 * 3600, "3.8 days")],
+)
+def test_seconds_are_said_in_the_largest_fitting_unit(seconds: float, text: str) -> None:
+    assert time_text(seconds) == text
+
+
+def test_a_device_is_measured_within_two_seconds() -> None:
+    import time
+
+    started = time.perf_counter()
+    speed = measure("cpu", "float32", 1, (64, 128))
+    assert time.perf_counter() - started < 2
+    assert speed.flops > 1e8
+    assert speed.bandwidth > 1e8
+    assert 0 < speed.call < 0.01
