@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from spr.boxes import Box, Size
 from spr.records import Mention
@@ -16,6 +17,7 @@ class Bracket:
     skip_special_tokens = True
     single_image = False
     instructed = True
+    options: Mapping[str, Any] = {}
 
     def format(self, box: Box, size: Size) -> str:
         return f"[{', '.join(str(round(value)) for value in box)}]"

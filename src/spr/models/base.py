@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -26,6 +26,10 @@ class Dialect(Protocol):
     """Whether the family takes one image a prompt and no more: then no prompt can show a crop beside the photo."""
     instructed: bool
     """Whether the family follows free instructions. One that knows fixed task prompts only can be asked plainly alone."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What it was built with, as plain values: two with equal names and options read every text alike."""
 
     def format(self, box: Box, size: Size) -> str:
         """The mark-up of one box alone, quantised to the family's grid."""

@@ -76,7 +76,7 @@ class Scorer:
             part["coverage"] = self._coverage
             if self._recipe.detector.noun_chunks:
                 part["detector"]["noun_chunks"] = pipeline_identity(self._recipe.detector.noun_chunks)
-        dialect = {"name": self._dialect.name, "options": vars(self._dialect)}
+        dialect = {"name": self._dialect.name, "options": dict(self._dialect.options)}
         return {"score": part, "dialect": json.loads(json.dumps(dialect))}
 
     def setup(self, device: str) -> None:

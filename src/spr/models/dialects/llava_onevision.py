@@ -7,8 +7,8 @@ of the image padded to a square (`frame: padded`). Compare both on references be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
 from spr.boxes import Box, Size
 from spr.errors import RecipeError
@@ -25,11 +25,17 @@ class LlavaOnevision(BracketDialect):
 
     name = "llava-onevision"
     whole_numbers = False
+    readings = (("llava-onevision", {"frame": "original"}), ("llava-onevision", {"frame": "padded"}))
 
     def __init__(self, frame: Frame = "original") -> None:
         if frame not in get_args(Frame):
             raise RecipeError(f"dialect llava-onevision: frame is {frame!r}; it must be original or padded")
         self.frame = frame
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The frame."""
+        return {"frame": self.frame}
 
     def grid(self, size: Size) -> Grid:
         """0-1 of the original, or of the square that it is padded to on both sides."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from spr.boxes import Box, Size
 from spr.errors import ModelError
@@ -59,6 +60,13 @@ class MarkupDialect(ABC):
     whole_numbers: bool = True
     single_image: bool = False
     instructed: bool = True
+    readings: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    """Dialect and options of every way to read the family's texts, where it leaves the frame open."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What it was built with; nothing, unless a family takes options."""
+        return {}
 
     @abstractmethod
     def marks(self, text: str) -> list[Mark]:

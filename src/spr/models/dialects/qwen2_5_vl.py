@@ -9,7 +9,8 @@ Source: the model card and the processor's `smart_resize`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from spr.boxes import Box, Size
 from spr.errors import RecipeError
@@ -27,6 +28,7 @@ class Qwen25VL(JsonBoxDialect):
     """Qwen2.5-VL's dialect. Raises RecipeError for sizes or limits that no image could have."""
 
     name = "qwen2.5-vl"
+    readings = (("qwen2.5-vl", {}), ("qwen3-vl", {}))
 
     def __init__(
         self,
@@ -40,6 +42,11 @@ class Qwen25VL(JsonBoxDialect):
             raise RecipeError(f"dialect qwen2.5-vl: min_pixels {min_pixels} and max_pixels {max_pixels} leave no size")
         self._processed_size = (int(processed_size[0]), int(processed_size[1])) if processed_size is not None else None
         self._limits = (min_pixels, max_pixels)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The one size, or the limits."""
+        return {"processed_size": self._processed_size, "limits": self._limits}
 
     def processed_size(self, size: Size) -> Size:
         """(width, height) of the image that the model sees, for an original of `size`."""
