@@ -115,9 +115,9 @@ def test_moved_boxes_are_ground_truth_and_words_survive(
     assert len(set(refined.matches.values())) == len(refined.matches)
     for mention, (index, target) in zip(left, refined.matches.items(), strict=True):
         assert mention.box == dialect.parse(dialect.ground("x", gt[target], size), size)[0].box
-        # The coarsest grid, two decimals, has cells of 6.4 pixels.
-        assert mention.box == pytest.approx(gt[target], abs=max(size) / 96)
-        assert iou([predicted[index][1]], [gt[target]]) > 0.4
+        # Kosmos-2 reads centres of cells of 20 pixels; of the other grids the coarsest, two decimals, has cells of 6.4.
+        assert mention.box == pytest.approx(gt[target], abs=20 if name == "kosmos-2" else 6.7)
+        assert iou([predicted[index][1]], [gt[target]]) > (0.2 if name == "kosmos-2" else 0.4)
 
 
 @pytest.mark.parametrize("name", ["bracket", *FAMILIES])
