@@ -1,0 +1,180 @@
+"""Every recipe of the repository is planned on a handful of annotated images: without weights, cache or network."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spr.models.own_shape import own_shape
+from spr.models.shapes import PUBLISHED
+from spr.pipeline import plan
+from spr.pipeline.planning import Plan, PlanRow
+from spr.recipe import Recipe, load_recipe
+from spr.running.shards import Manifest, Origin
+from spr.views import plan_table, show
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+IMAGES = 3
+K = 5
+NO_COST_YET = {"scores"}
+"""Steps whose cost is known from their first finished shard on."""
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> Path:
+    """Three images of 640 x 480 with five objects each; no image is there, and none is opened."""
+    boxes = [[10 + 120 * i, 20, 100, 90] for i in range(5)]
+    objects = [
+        {"id": 10 * image + i, "image_id": image, "category_id": 1, "bbox": box, "area": 9000, "iscrowd": 0}
+        for image in range(IMAGES)
+        for i, box in enumerate(boxes)
+    ]
+    images = [{"id": i, "file_name": f"{i}.jpg", "width": 640, "height": 480} for i in range(IMAGES)]
+    target = tmp_path / "annotations.json"
+    target.write_text(json.dumps({"images": images, "annotations": objects, "categories": [{"id": 1, "name": "dog"}]}))
+    return target
+
+
+@pytest.fixture(autouse=True)
+def nothing_to_load_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty hub cache, and no network."""
+
+    def refused(*args: object) -> None:
+        raise AssertionError(f"a plan opened a connection: {args}")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "no-cache"))
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.chdir(ROOT)
+
+
+def loaded(file: Path, annotations: Path, *changes: str) -> Recipe:
+    folder = annotations.parent
+    texts = folder / "descriptions.jsonl"
+    texts.write_text("".join(json.dumps({"query_id": "0-0", "text": text, "model": "m"}) + "\n" for text in ("a dog", "a cat")))
+    here = [f"source.annotations={annotations}", f"source.image_root={folder}", *changes]
+    return load_recipe(file, [*here, *([f"candidates.path={texts}"] if file.stem == "imported-candidates" else [])])
+
+
+def rows(found: Plan) -> dict[str, PlanRow]:
+    return {row.state.name: row for row in found}
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_every_recipe_is_planned_with_rows_memory_disk_and_time(file: Path, annotations: Path, tmp_path: Path) -> None:
+    recipe = loaded(file, annotations)
+    found = rows(plan(recipe, tmp_path / "run", lambda _: None))
+    assert {name: row.rows for name, row in found.items()} == {
+        "queries": IMAGES,
+        "candidates": IMAGES * K,
+        "scores": IMAGES * K,
+        "pairs": IMAGES,
+        "train": IMAGES,
+    }
+    assert not (tmp_path / "run").exists()
+    open_steps = NO_COST_YET | ({"train"} if file.stem == "florence-2" else set())
+    for name, row in found.items():
+        estimate = row.estimate
+        assert estimate.disk is not None or name in open_steps
+        for figure in (estimate.memory, estimate.seconds):
+            assert (figure is None) == (name in open_steps), (name, estimate)
+            assert figure is None or figure > 0
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_every_recipe_names_a_model_whose_shape_is_known(file: Path, annotations: Path) -> None:
+    model = loaded(file, annotations).model
+    assert model.name in PUBLISHED or own_shape(model) is not None
+
+
+def test_every_published_shape_has_its_recipe(annotations: Path) -> None:
+    assert set(PUBLISHED) <= {loaded(file, annotations).model.name for file in RECIPES}
+
+
+def test_weights_of_seven_billion_parameters_are_fifteen_gigabytes_and_more(annotations: Path, tmp_path: Path) -> None:
+    found = rows(plan(loaded(ROOT / "recipes/qwen2.5-vl-7b.yaml", annotations), tmp_path / "run", lambda _: None))
+    for name in ("candidates", "train"):
+        memory = found[name].estimate.memory
+        assert memory is not None
+        assert 2 * 8.29e9 < memory < 2 * 2 * 8.29e9
+    # The adapter: 128 * 2,523,136 parameters of 4 bytes, and one checkpoint of three times that.
+    disk = found["train"].estimate.disk
+    assert disk is not None
+    assert disk == pytest.approx(4 * 128 * 2_523_136 * 4, rel=0.01)
+
+
+def test_an_unknown_model_gets_no_number_but_a_reason(annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    recipe = loaded(ROOT / "recipes/qwen2.5-vl-7b.yaml", annotations, "model.name=someone/else")
+    found = plan(recipe, tmp_path / "run", lambda _: None)
+    for name in ("candidates", "train"):
+        estimate = rows(found)[name].estimate
+        assert (estimate.memory, estimate.seconds) == (None, None)
+        assert estimate.why == "the model's config.json is not here"
+    show(plan_table(found, tmp_path / "run"))
+    assert "unknown of candidates, train: the model's config.json is not here" in capsys.readouterr().out
+
+
+def test_what_a_server_takes_is_not_guessed(annotations: Path, tmp_path: Path) -> None:
+    recipe = loaded(ROOT / "recipes/qwen2.5-vl-7b.yaml", annotations, "model.endpoint.url=http://localhost:8000/v1")
+    found = rows(plan(recipe, tmp_path / "run", lambda _: None))
+    assert (found["candidates"].estimate.memory, found["candidates"].estimate.seconds) == (None, None)
+    assert "server" in found["candidates"].estimate.why
+    assert found["train"].estimate.seconds is not None
+
+
+def test_what_exceeds_the_device_is_one_line_with_both_numbers(
+    annotations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spr.pipeline.estimates.plan.device_memory", lambda device: 8 * 2**30)
+    found = plan(loaded(ROOT / "recipes/kosmos-2.yaml", annotations), tmp_path / "run", lambda _: None)
+    assert found.takes.warnings == ()
+    found = plan(loaded(ROOT / "recipes/qwen3-vl-8b.yaml", annotations), tmp_path / "run", lambda _: None)
+    (warning,) = found.takes.warnings
+    assert "but cpu has 8.0 GB" in warning
+    assert "needs about" in warning
+
+
+def test_images_that_alone_fill_the_budget_of_a_sequence_are_told(annotations: Path, tmp_path: Path) -> None:
+    recipe = loaded(ROOT / "recipes/llava-onevision-7b.yaml", annotations, "train.max_tokens=3000")
+    warnings = plan(recipe, tmp_path / "run", lambda _: None).takes.warnings
+    assert any("prompts have up to 2,989 tokens" in warning and "train.max_tokens 3,000" in warning for warning in warnings)
+
+
+def test_finished_candidates_give_the_length_of_an_answer_and_the_speed(annotations: Path, tmp_path: Path) -> None:
+    recipe = loaded(ROOT / "recipes/tiny.yaml", annotations, "shard_size=1")
+    from spr.pipeline.assembly import data_steps
+    from spr.pipeline.estimates.steps import Estimator
+    from spr.running.run_dir import RunDir
+    from spr.running.steps import DONE, TO_DO, StepState
+    from spr.sources.coco import read_scenes
+
+    scenes = read_scenes(recipe.source, recipe.queries, lambda _: None).scenes
+    steps = {step.name: step for step in data_steps(recipe, RunDir(tmp_path / "run"), scenes)}
+    notes = {"completion_tokens": 5 * 40}
+    made = Manifest(0, "", Origin("candidates", 1, {}, 1, ""), "", "", 1, 5, 1, {}, 12.0, notes, {})
+    steps["candidates"].store.write(0, [], [], made)
+    states = {name: StepState(name, dict.fromkeys(range(3), TO_DO), (), 0) for name in steps}
+    states["candidates"] = StepState("candidates", {0: DONE, 1: TO_DO, 2: TO_DO}, (), 5)
+    estimator = Estimator(recipe, steps, states, {"queries": 3, "candidates": 15, "scores": 15, "pairs": 3})
+    assert estimator.answer == 40
+    assert estimator.of("candidates").seconds == 2 * 12.0
+
+
+def test_the_command_plans_offline_and_writes_nothing(annotations: Path, tmp_path: Path) -> None:
+    target = tmp_path / "run"
+    command = [sys.executable, "-m", "spr.cli", "plan", "recipes/qwen3-vl-8b.yaml", "--out", str(target)]
+    source = ["--set", f"source.annotations={annotations}", "--set", f"source.image_root={tmp_path}"]
+    empty = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "no-home"), "COLUMNS": "160"}
+    done = subprocess.run([*command, *source], capture_output=True, text=True, env=empty, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if "candidates" in line and "│" in line)
+    assert "≤ 15" in line
+    assert "GB" in line
+    assert "unknown" not in line
+    assert not target.exists()
