@@ -119,7 +119,7 @@ class Server:
             if stop.wait(wait):
                 break
         raise ModelError(
-            f"model.endpoint.url {self._options.url}: {fault} ({number + 1} tries); see that the server is up and well, then "
+            f"model.endpoint.url {self._options.url}: {fault} (tries: {number + 1}); see that the server is up and well, then "
             "give the same command again, what is answered is kept"
         )
 
