@@ -170,6 +170,26 @@ def export(
     print(f"{written} pairs in {out}" + (f"; {dropped} dropped with their images" if dropped else ""))
 
 
+@app.command()
+def doctor(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the sheet is drawn.")] = Path("runs/doctor"),
+    model: Annotated[str | None, typer.Option("--model", metavar="M", help="Find out in which frame it writes.")] = None,
+    source: Annotated[Path | None, typer.Option("--source", metavar="S", help="Json with annotated references.")] = None,
+    dialect: Annotated[str | None, typer.Option("--dialect", metavar="D", help="How the model writes boxes.")] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=2, help="References to ask for.")] = 50,
+    image_root: Annotated[Path | None, typer.Option("--image-root", metavar="R", help="Default: the source's folder.")] = None,
+) -> None:
+    """Versions, devices and every dialect's round trip; with --model, which reading of its boxes holds."""
+    from spr.doctor.visit import calibrate, look
+
+    if model is None and (source, dialect, image_root) != (None, None, None):
+        raise RecipeError("--source, --dialect and --image-root are for a model; name it with --model")
+    if model is None:
+        print(look(out))
+    else:
+        calibrate(model, source, dialect, limit, image_root)
+
+
 def main() -> None:
     """Entry point: runs a verb and turns its faults into one sentence and an exit code."""
     try:

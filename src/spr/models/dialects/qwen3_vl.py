@@ -21,6 +21,7 @@ class Qwen3VL(JsonBoxDialect):
     """Qwen3-VL's dialect."""
 
     name = "qwen3-vl"
+    readings = (("qwen2.5-vl", {}), ("qwen3-vl", {}))
 
     def grid(self, size: Size) -> Grid:
         """0-1000 of the original, each axis alone."""
