@@ -170,11 +170,12 @@ class PlainPrompt:
 
 
 def conversation(processor: ProcessorMixin) -> Conversation:
-    """The way to ask a model with this processor. Raises ModelError for one with no chat template of an unknown family."""
-    if getattr(processor, "chat_template", None):
-        return ChatTemplate(processor)
+    """The way to ask a model with this processor; one that writes prompts itself is asked bare, whatever template lies
+    beside it. Raises ModelError for one with no chat template of another family."""
     if type(processor).__name__ in PLAIN:
         return PlainPrompt(processor)
+    if getattr(processor, "chat_template", None):
+        return ChatTemplate(processor)
     raise ModelError("the model's processor has no chat template, so prompts cannot be written; add chat_template.jinja")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 
 import pytest
@@ -21,6 +22,7 @@ from spr.models.transformers import TransformersModel
 from spr.training.base import prepare_base
 from spr.training.collator import PreferenceCollator
 from spr.training.encoding import PairEncoder
+from spr.training.log import read_log
 from spr.training.lora import target_modules
 from spr.training.merge import merge
 from spr.training.preflight import preflight
@@ -61,6 +63,8 @@ def test_dpo_moves_every_adapter_parameter_and_none_of_the_base(family, models, 
     for steps in (1, 2):
         job.train(PAIRS, make_recipe(models(family), max_steps=steps), image_root, tmp_path / str(steps))
     one, two = (load_file(tmp_path / str(steps) / "adapter" / "adapter_model.safetensors") for steps in (1, 2))
+    # Before the first update policy and reference are one.
+    assert read_log(tmp_path / "2" / "log.jsonl")[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
     assert len(one) == 2 * 2 * len(PROJECTIONS.get(family, LLAMA))  # A and B of each projection in two layers
     assert [name for name in one if torch.equal(one[name], two[name])] == []
     before = dict(load(models, family)[0].named_parameters())
