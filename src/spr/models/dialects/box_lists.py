@@ -28,6 +28,7 @@ class BoxListDialect(TaggedDialect):
 
     def __init__(self) -> None:
         opening, closing = (f"[{re.escape(kinds)}]" for kinds in self.brackets)
+        opening += r"(?!\|)"  # a tag's own `<|` opens no brackets
         flat = r"[\d\s.,;+-]*+"
         inner = rf"{opening}{flat}{closing}?+"
         several = rf"{inner}(?:\s*+[,;]\s*+{inner})*+"

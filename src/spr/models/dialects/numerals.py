@@ -21,7 +21,8 @@ def value(text: str, integers: bool) -> float | None:
 
 def integers(cells: Sequence[int], like: Sequence[str]) -> list[str]:
     """Whole numbers in the style of `like`: padded with zeros to the same width if any of those is."""
-    width = max((len(text) for text in like if len(text) > 1 and text.startswith("0")), default=0)
+    padded = [text for text in like if len(text) > 1 and text.startswith("0") and value(text, integers=True) is not None]
+    width = max(map(len, padded), default=0)
     return [str(cell).zfill(width) for cell in cells]
 
 

@@ -35,7 +35,7 @@ class Qwen2VL(BoxListDialect):
         corner: Part | None = None
         for box in super().boxed(text, inner, closed):
             rounded = text[box.span[0]] == "("
-            if corner is not None and rounded and len(box.numbers) <= 2:
+            if corner is not None and rounded and len(box.numbers) != 4:
                 boxes[-1], corner = _cornered(text, corner, box), None
             else:
                 boxes.append(box)
