@@ -32,6 +32,9 @@ def references(source: Path, image_root: Path, limit: int) -> tuple[RecItem, ...
             f"{source} holds no usable reference: {lost}; name a file of referring expressions, or of annotated images in "
             "which some category occurs once, and the folder of its images (--image-root)"
         )
+    if len(usable) < len(items):
+        lost = f"{len(items) - len(usable)} of {len(items)} references"
+        say(f"{source}: {lost} are left out, their images are not under {image_root}")
     places = np.linspace(0, len(usable) - 1, min(limit, len(usable))).round().astype(int)
     return tuple(usable[place] for place in places.tolist())
 

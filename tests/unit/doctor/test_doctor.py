@@ -115,6 +115,18 @@ def test_a_name_that_stands_alone_refers(tmp_path):
         references(tmp_path / "coco.json", tmp_path, 50)
 
 
+def test_references_whose_images_are_not_there_are_counted(world, tmp_path, capsys):
+    rows = json.loads((world / "rec.json").read_text())
+    gone = rows[0]["file_name"]
+    others = [row["file_name"] for row in rows if row["file_name"] != gone]
+    for name in {gone, *others} - {gone}:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((world / name).read_bytes())
+    (tmp_path / "rec.json").write_text(json.dumps(rows))
+    assert [item.path for item in references(tmp_path / "rec.json", tmp_path, 1000)] == others
+    assert f"{len(rows) - len(others)} of {len(rows)} references are left out" in capsys.readouterr().err
+
+
 def test_images_that_are_not_there_leave_no_reference(world, tmp_path):
     with pytest.raises(DataError, match=r"none of the images of its \d+ references is under"):
         references(world / "annotations.json", tmp_path, 50)

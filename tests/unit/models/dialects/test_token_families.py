@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import AutoProcessor
 from transformers.models.florence2.processing_florence2 import Florence2PostProcessor
 from transformers.models.kosmos2.processing_kosmos2 import (
     clean_text_and_extract_entities_with_bboxes,
@@ -17,6 +18,7 @@ from transformers.models.kosmos2.processing_kosmos2 import (
 
 from spr.errors import ModelError
 from spr.models import dialects
+from tiny_random import build_florence2, build_kosmos2
 
 SIZE = (640, 480)
 SQUARE = (32, 32)
@@ -289,3 +291,21 @@ def test_a_box_that_was_read_is_written_the_same_again(dialect):
 def test_fixed_prompts_about_one_image(dialect):
     assert dialect.single_image
     assert not dialect.instructed
+
+
+def test_kosmos_writes_a_region_with_the_tokens_that_the_processor_makes_of_its_box(tmp_path):
+    processor = AutoProcessor.from_pretrained(build_kosmos2(tmp_path))
+    box, shares = (64.0, 96.0, 192.0, 192.0), (0.1, 0.2, 0.3, 0.4)
+    ours = processor(text=KOSMOS.region_prompt(box, SIZE))["input_ids"]
+    theirs = processor(text="<grounding><phrase> It</phrase> is", bboxes=[shares])["input_ids"]
+    assert ours == theirs
+    assert processor.tokenizer.convert_tokens_to_ids("<patch_index_0195>") in ours
+
+
+def test_florence_asks_what_the_processor_makes_a_task_of(tmp_path):
+    processor = AutoProcessor.from_pretrained(build_florence2(tmp_path))
+    prompts = [FLORENCE.rec_prompt("a dog"), FLORENCE.region_prompt((0, 0, 9, 9), SIZE, ["dog", "cat"])]
+    assert processor._construct_prompts(prompts) == [
+        "Locate the phrases in the caption: a dog",
+        "Locate the phrases in the caption: dog. cat.",
+    ]
