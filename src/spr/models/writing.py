@@ -29,6 +29,8 @@ OUT_OF_FRAME = 0.2
 """Share of boxes beyond the frame from which the frame is doubted (ours)."""
 SHORT_REACH = 0.6
 """Reach of the boxes, as a share of the annotated ones', under which the frame is doubted (ours)."""
+MANY_ALIKE = 0.5
+"""Share of queries with equal texts throughout from which sampling is doubted (ours)."""
 _SAMPLE = 200
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,12})?")
 
@@ -40,11 +42,13 @@ class Writing:
 
     `written` and `annotated` count the corners of the readable boxes, and those of the ground truth, by the tenth of the
     image's side they lie in; `reach` is how far each goes (95th percentile of the far corners, as a share of the side; NaN
-    without any). `others` maps other dialects to the share of texts they find a readable box in, where that is more.
+    without any). Of `queries`, all texts of `alike` are the same. `others` maps other dialects to the share of texts they find a readable box in, where that is more.
     """
 
     dialect: str
     texts: int
+    queries: int
+    alike: int
     attempting: int
     reading: int
     boxes: int
@@ -65,6 +69,11 @@ class Writing:
         if not self.texts:
             return []
         said = []
+        if self.alike > MANY_ALIKE * self.queries:
+            said.append(
+                f"all texts of {self.alike:,} of {self.queries:,} queries are the same, so that nothing is better or worse; is "
+                "candidates.temperature above 0, and does a server heed it?"
+            )
         if self.parse_rate < ENOUGH_READ:
             better = ", ".join(f"{name} {share:.0%}" for name, share in self.others.items())
             said.append(
@@ -103,12 +112,17 @@ def describe(texts: Sequence[tuple[str, RegionQuery]], dialect: Dialect) -> Writ
         reading += bool(boxes)
         unreadable.update(mention.reason for mention in mentions if mention.box is None)
         shares.append(_shares(boxes, query.size))
-    queries = {query.query_id: query for _, query in texts}.values()
+    queries = {query.query_id: query for _, query in texts}
+    different: dict[str, set[str]] = {query_id: set() for query_id in queries}
+    for text, query in texts:
+        different[query.query_id].add(text)
     written = _joined(shares)
-    annotated = _joined([_shares([item.box for item in query.objects], query.size) for query in queries])
+    annotated = _joined([_shares([item.box for item in query.objects], query.size) for query in queries.values()])
     return Writing(
         dialect=dialect.name,
         texts=len(texts),
+        queries=len(queries),
+        alike=sum(len(found) == 1 for found in different.values()) if len(texts) > len(queries) else 0,
         attempting=attempting,
         reading=reading,
         boxes=len(written),

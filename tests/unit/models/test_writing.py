@@ -41,7 +41,7 @@ def test_corners_lie_in_tenths_of_the_side():
 
 
 def test_the_ground_truth_of_a_query_counts_once_however_many_texts_it_has():
-    assert sum(read(["a dog [100, 100, 900, 900]"] * 5).annotated) == 4
+    assert sum(read([f"a dog [100, 100, 900, {y}]" for y in range(900, 905)]).annotated) == 4
 
 
 def test_a_dialect_of_another_family_is_doubted_and_those_that_read_more_are_named():
@@ -67,6 +67,15 @@ def test_boxes_that_reach_nowhere_near_the_annotated_ones_are_doubted():
     assert found.reach == pytest.approx((900 / 2240, 0.9))
     (doubt,) = found.doubts()
     assert "reach to 40% of the image's side, where the annotated ones reach to 90%" in doubt
+
+
+def test_queries_whose_texts_are_all_the_same_are_doubted():
+    same = "a dog [100, 100, 900, 900]"
+    found = read([same] * 3)
+    assert (found.queries, found.alike) == (1, 1)
+    assert "all texts of 1 of 1 queries are the same" in found.doubts()[0]
+    assert read([same, same, "a dog [100, 100, 900, 901]"]).doubts() == []
+    assert read([same]).alike == 0
 
 
 def test_no_texts_no_doubts_and_values_are_plain_json():
