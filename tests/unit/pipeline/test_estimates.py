@@ -4,14 +4,19 @@ import dataclasses
 from typing import Any
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModel, CLIPConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
 
 from spr.models.image_tokens import Seen
 from spr.models.shapes import Shape
 from spr.pipeline.estimates import costs, disk, work
 from spr.pipeline.estimates.costs import Batch, Pairs
 from spr.pipeline.estimates.device import Speed, measure
+from spr.pipeline.estimates.scorers import ENCODERS, FINDERS, scoring
 from spr.pipeline.estimates.units import bytes_text, time_text
 from spr.recipe import Recipe, Train, check_recipe
+from spr.recipe_score import Score
 
 # A language model of two layers: 1,000 weights in its blocks, two tables of 10 words by 4.
 SHAPE = Shape(
@@ -105,6 +110,49 @@ def test_an_image_is_read_once_for_all_rows_where_prefixes_are_shared() -> None:
     assert (batch.rows, count, batch.encoded, batch.patches) == (6, 2, 2 * 100 + 6 * work.QUESTION, 800)
     whole, _ = work.batches(three, 4, 8, Seen(100, 400), "paligemma", 5, 9, True)
     assert (whole.encoded, whole.patches) == (6 * (100 + work.QUESTION), 2400)
+
+
+def test_scoring_sees_an_image_once_and_looks_for_every_caption() -> None:
+    clip, dino = "openai/clip-vit-large-patch14-336", "IDEA-Research/grounding-dino-base"
+    score = Score.model_validate({"semantic": {"model": clip}, "detector": {"model": dino, "batch_size": 2}})
+    # 640 x 480 is shown as 1067 x 800; five texts of 100 tokens are two passes each.
+    found = scoring(score, [(640, 480)], 5, 100)
+    assert found is not None
+    assert found.products == pytest.approx(2 * 381.9e9 + 10 * 13.3e9 + 564.7e9 + 5 * 549.4e9, rel=1e-3)
+    assert found.memory == pytest.approx(costs.LIBRARIES + 4 * (427_944_193 + 232_315_264) + 2 * 1.13e9, rel=1e-3)
+    other = Score.model_validate({"semantic": {"model": "someone/clip"}, "localization": {"preset": "annotations_only"}})
+    assert scoring(other, [(640, 480)], 5, 100) is None
+
+
+def test_the_products_of_a_clip_are_those_of_its_architecture() -> None:
+    text = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+    tower = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+    config = CLIPConfig(text_config=text, vision_config={**tower, "image_size": 336, "patch_size": 14}, projection_dim=768)
+    with torch.device("meta"):
+        model = AutoModel.from_config(config).eval()
+        image, words = torch.zeros(1, 3, 336, 336), torch.zeros(1, 77, dtype=torch.long)
+        with torch.no_grad(), FlopCounterMode(display=False) as seen:
+            model.get_image_features(pixel_values=image)
+        with torch.no_grad(), FlopCounterMode(display=False) as read:
+            model.get_text_features(input_ids=words)
+    known = ENCODERS["openai/clip-vit-large-patch14-336"]
+    assert sum(item.numel() for item in model.parameters()) == known.parameters
+    assert (seen.get_total_flops(), read.get_total_flops()) == pytest.approx((known.image, known.text), rel=0.001)
+
+
+@pytest.mark.slow
+def test_the_products_of_a_detector_are_those_of_its_architecture() -> None:
+    swin = SwinConfig(
+        window_size=12, image_size=384, embed_dim=128, depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32], out_indices=[2, 3, 4]
+    )
+    model = GroundingDinoForObjectDetection(GroundingDinoConfig(backbone_config=swin)).eval()
+    known = FINDERS["IDEA-Research/grounding-dino-base"]
+    assert sum(item.numel() for item in model.parameters()) == known.parameters
+    words = {name: torch.ones(1, 64, dtype=torch.long) for name in ("input_ids", "attention_mask")}
+    with torch.no_grad(), FlopCounterMode(display=False) as counted:
+        model(pixel_values=torch.zeros(1, 3, 800, 1066), **words)
+    see = sum(counted.get_flop_counts()["GroundingDinoForObjectDetection.model.backbone"].values())
+    assert (see, counted.get_total_flops() - see) == pytest.approx((known.see, known.look), rel=0.001)
 
 
 def test_photos_are_counted_by_their_sizes() -> None:

@@ -20,8 +20,8 @@ USE_OF_PRODUCTS = 0.5
 """Share of the measured FLOP/s that a model's own products reach."""
 LONGEST = 1.5
 """The longest answer of a batch, as a multiple of the mean: the batch is written until it ends."""
-CALLS = 40
-"""Small operations a layer and token step: norms, rotations, products, cache, attention, activation, sums."""
+CALLS = 80
+"""Waits of a small operation that a layer costs each token step: some forty operations, and Python between them."""
 DRAW = 4
 """Small operations a sampled row and step."""
 FUSED_COLUMNS = 32768

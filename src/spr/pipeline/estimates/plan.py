@@ -65,7 +65,7 @@ def _notes(estimator: Estimator, estimates: Mapping[str, Estimate]) -> list[str]
     for name, one in estimates.items():
         if one.why:
             why.setdefault(one.why, []).append(name)
-    notes = [f"unknown of {', '.join(names)}: {reason}" for reason, names in why.items()]
+    notes = [f"no figures for {', '.join(names)}: {reason}" for reason, names in why.items()]
     if isinstance(estimator.model, str):
         return notes
     speed, made = estimator.asking, estimator.written

@@ -15,6 +15,7 @@ from spr.models.shapes import Known, published
 from spr.pipeline.estimates import costs, disk, work
 from spr.pipeline.estimates.costs import LIBRARIES
 from spr.pipeline.estimates.device import Speed, measure
+from spr.pipeline.estimates.scorers import scoring
 from spr.recipe import Recipe
 from spr.recipe_model import Model
 from spr.running.devices import device_names
@@ -26,7 +27,9 @@ ROW_SECONDS = 0.002
 """Seconds of a row of the steps that ask no model."""
 SERVER = "the server of model.endpoint answers, at a speed of its own"
 UNTRAINED = "encoder-decoders and 4-bit weights are not trained here"
-SCORERS = "known when the first shard of scores is done"
+SCORERS = "the time is known when the first shard of scores is done"
+_WIDE = (1024, 4096)
+"""Widths of the products of a large CLIP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class Estimator:
         elif kind == "candidates" and self.recipe.candidates.source == "model":
             estimate = self._candidates()
         elif kind == "scores":
-            estimate = Estimate(None, None, None, SCORERS)
+            estimate = self._scores()
         else:
             rows = self.rows[name] * self._left(name)
             estimate = Estimate(LIBRARIES * self._together, None, ROW_SECONDS * rows / len(self.devices))
@@ -129,6 +132,20 @@ class Estimator:
             work.candidate_askings(self.recipe),
             (options.batch_size, self.answer, options.max_new_tokens, options.temperature > 0),
         )
+
+    def _scores(self) -> Estimate:
+        """Seconds by the speed of wide products in float32, the type in which boxes and cosines are computed."""
+        queries = self.rows["scores"] / self.recipe.candidates.k
+        first = self.steps["queries"].source
+        sizes = [row.size for index in range(first.count()) for row in first.rows(index)]
+        found = scoring(self.recipe.score, sizes, self.recipe.candidates.k, self.answer)
+        if found is None:
+            return Estimate(None, None, None, SCORERS)
+        seconds = ROW_SECONDS * queries
+        if found.products:
+            speed = measure(self.devices[0], "float32", self.recipe.resources.threads, _WIDE)
+            seconds += queries * found.products / (speed.flops * costs.USE_OF_PRODUCTS)
+        return Estimate(found.memory * self._together, None, seconds * self._left("scores") / len(self.devices))
 
     def _evaluation(self, name: str) -> Estimate:
         if self.recipe.evaluation.backend == "endpoint":
