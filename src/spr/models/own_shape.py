@@ -30,16 +30,18 @@ def own_shape(model: Model) -> Known | None:
     folder = _folder(model)
     if folder is None:
         return None
-    from transformers import AutoConfig
-
-    from spr.models.loading import load_processor
+    from spr.models.loading import load_config, load_processor
     from spr.models.quiet import quiet
 
     here = model.model_copy(update={"name": str(folder), "revision": None})
-    processor = load_processor(here)
-    with quiet():
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=model.trust_remote_code)
-        return Known(count(config), _rule(model.name, config, processor))
+    processor, config = load_processor(here), load_config(here)
+    try:
+        with quiet():
+            return Known(count(config), _rule(model.name, config, processor))
+    except _UNLIKE as fault:
+        raise ModelError(
+            f"model.name {model.name}: its parts cannot be counted: {' '.join(str(fault).split())[:300]}"
+        ) from fault
 
 
 def count(config: Any) -> Shape:
@@ -73,6 +75,8 @@ def count(config: Any) -> Shape:
     )
 
 
+_UNLIKE = (ValueError, TypeError, KeyError, AttributeError, StopIteration, NotImplementedError)
+"""What an architecture raises that has not the parts of a vision-language model."""
 _INNER = ("intermediate_size", "ffn_dim", "decoder_ffn_dim")
 
 

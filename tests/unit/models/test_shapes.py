@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForImageTextToText,
     GotOcr2ImageProcessorPil,
     LlavaOnevisionImageProcessorPil,
@@ -14,6 +15,7 @@ from transformers import (
 
 import tiny_random
 from published_configs import BILLIONS, config
+from spr.errors import ModelError
 from spr.models.image_tokens import Seen
 from spr.models.loading import load_processor
 from spr.models.own_shape import count, own_shape
@@ -108,3 +110,11 @@ def test_the_limits_of_a_recipe_take_effect_on_a_directory(tmp_path: Path) -> No
     assert limited is not None
     # 640 x 480 within 16 cells of 28 pixels is 4 x 3, within 40 it is 7 x 5; four patches a cell.
     assert (free.image((640, 480)), limited.image((640, 480))) == (Seen(12, 48), Seen(35, 140))
+
+
+def test_what_is_no_vision_language_model_is_said(tmp_path: Path) -> None:
+    folder = tiny_random.build_llava(tmp_path / "llava")
+    config = AutoConfig.for_model("llama", hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=50)
+    config.save_pretrained(folder)
+    with pytest.raises(ModelError, match=r"model\.name \S*llava: its parts cannot be counted"):
+        own_shape(Model(name=str(folder), dialect="ferret"))

@@ -118,8 +118,8 @@ class Estimator:
             rows = self.rows[name] * self._left(name)
             estimate = Estimate(LIBRARIES * self._together, None, ROW_SECONDS * rows / len(self.devices))
         measured = self._measured(name)
-        if measured is not None:
-            estimate = replace(estimate, seconds=measured, why=estimate.why if estimate.memory is None and measured else "")
+        if measured is not None:  # what is finished needs no reason for what is unknown of it
+            estimate = replace(estimate, seconds=measured, why=estimate.why if measured else "")
         return replace(estimate, disk=self._disk(name))
 
     def _candidates(self) -> Estimate:
