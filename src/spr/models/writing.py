@@ -42,7 +42,8 @@ class Writing:
 
     `written` and `annotated` count the corners of the readable boxes, and those of the ground truth, by the tenth of the
     image's side they lie in; `reach` is how far each goes (95th percentile of the far corners, as a share of the side; NaN
-    without any). Of `queries`, all texts of `alike` are the same. `others` maps other dialects to the share of texts they find a readable box in, where that is more.
+    without any). Of `queries`, all texts of `alike` are the same. `others` maps other dialects to the share of texts they
+    find a readable box in, where that is more.
     """
 
     dialect: str
@@ -97,7 +98,7 @@ class Writing:
         return {**plain, "parse_rate": _or_none(self.parse_rate), "reach": reach, "doubts": self.doubts()}
 
 
-_FRAME = "; is the frame right (model.dialect, model.dialect_options)? `spr doctor --model` compares readings"
+_FRAME = "; is the frame right (model.dialect, model.dialect_options)? `spr doctor --model --dialect --source` compares readings"
 
 
 def describe(texts: Sequence[tuple[str, RegionQuery]], dialect: Dialect) -> Writing:

@@ -178,7 +178,7 @@ def worded(text: str, span: Span, parts: tuple[Part, ...], since: int) -> Mark:
         start, end = start - 1, end + 1
     phrase = before(text, since, start)
     words = text[phrase.start : phrase.end] or None
-    return Mark(parts, words, spaced(text, (start, end)), (phrase.start, end), phrase.joiner)
+    return Mark(parts, words, spaced(text, (start, end)), (phrase.item, end), phrase.joiner)
 
 
 def spaced(text: str, span: Span) -> Span:

@@ -112,6 +112,18 @@ def test_qwen_keeps_an_answer_that_was_cut_off():
     assert qwen.words(text, (100, 100)) == "cat"
 
 
+LIST = "- **dog**: [1, 2, 3, 4]\n- cat [5, 6, 7, 8]\nAs asked:\n[1, 1, 9, 9]"
+
+
+def test_a_list_names_its_boxes_without_bullets_emphasis_and_colons():
+    ferret, size = dialects.get("ferret"), (1000, 1000)
+    assert [mention.phrase for mention in ferret.parse(LIST, size)] == ["dog", "cat", None]
+    assert ferret.drop(LIST, size, [0]) == "- cat [5, 6, 7, 8]\nAs asked:\n[1, 1, 9, 9]"
+    assert ferret.drop(LIST, size, [1]) == "- **dog**: [1, 2, 3, 4]\nAs asked:\n[1, 1, 9, 9]"
+    said = "There are: a dog [1, 2, 3, 4], and a cat [5, 6, 7, 8]"
+    assert ferret.drop(said, size, [0]) == "There are: a cat [5, 6, 7, 8]"
+
+
 def test_one_mention_a_box_in_double_brackets():
     text = "two dogs [[10,20,30,40;50,60,70,80]] and a cat"
     ferret = dialects.get("ferret")
