@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from small_world import draw_world, recipe_values, write_candidates
 
-from spr.errors import DataError, RecipeError, ResumeError
+from spr.errors import DataError, ModelError, RecipeError, ResumeError
 from spr.pipeline import evaluate, plan, run, train
 from spr.pipeline.assembly import data_steps
 from spr.recipe import Recipe, check_recipe
@@ -19,7 +19,7 @@ from spr.running.files import file_digest
 from spr.running.run_dir import RunDir
 from spr.running.shards import ShardStore
 from spr.views import show_results
-from tiny_random import build_llava_onevision
+from tiny_random import build_florence2, build_llava_onevision
 
 DATA = ("queries", "candidates", "scores", "pairs")
 
@@ -74,6 +74,15 @@ def test_a_dialect_of_another_family_is_said_before_anything_is_scored(
     assert "Is model.dialect right?" in " ".join(capsys.readouterr().out.split())
     right = json.loads((finished / "metrics.json").read_text())["writing"]
     assert (right["parse_rate"], right["doubts"]) == (1.0, [])
+
+
+def test_a_model_that_cannot_be_trained_is_refused_before_it_generates(world: Path, tmp_path: Path) -> None:
+    encoder_decoder = build_florence2(tmp_path / "model")
+    values = recipe_values(world, encoder_decoder, "florence-2", candidates={"k": 2, "prompts": ["plain"], "max_new_tokens": 4})
+    with pytest.raises(ModelError, match=r"encoder-decoder .* --until pairs"):
+        run(check_recipe(values, "test"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run(check_recipe(values, "test"), tmp_path / "run", until="pairs")
 
 
 def test_what_counts_as_inside_for_annotations_does_so_for_the_detector(world: Path, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ class Writing:
         return {**plain, "parse_rate": _or_none(self.parse_rate), "reach": reach, "doubts": self.doubts()}
 
 
-_FRAME = "; is the frame right (model.dialect, model.dialect_options)? `spr doctor --model --dialect --source` compares readings"
+_FRAME = "; is the frame right (model.dialect, model.dialect_options)? `spr doctor --model` compares readings"
 
 
 def describe(texts: Sequence[tuple[str, RegionQuery]], dialect: Dialect) -> Writing:

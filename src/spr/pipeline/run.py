@@ -39,6 +39,8 @@ def run(recipe: Recipe, out: Path, until: str | None = None, force: bool = False
         raise RecipeError(f"--until {until}: there is no such stage; name one of {', '.join(STAGES)}")
     last = STAGES.index(until or STAGES[-1])
     device_names(recipe.resources.devices)
+    if last >= STAGES.index("train"):
+        _check_trainable(recipe)
     with opened(out) as directory:
         reading = read_scenes(recipe.source, recipe.queries, say)
         steps = _begin(recipe, directory, reading, until, force)
@@ -137,6 +139,13 @@ def _describe_writing(recipe: Recipe, directory: RunDir, steps: dict[str, Step])
         say(f"candidates: {found.parse_rate:.1%} of {found.texts:,} texts hold a box that {found.dialect} can read")
     for doubt in found.doubts():
         say(f"WARNING: {doubt}")
+
+
+def _check_trainable(recipe: Recipe) -> None:
+    """Refuse before hours of generation what could not be trained after them."""
+    from spr.training.base import check_trainable
+
+    check_trainable(recipe.model)
 
 
 def _train_if_any(recipe: Recipe, directory: RunDir) -> None:

@@ -26,7 +26,7 @@ def check_trainable(model: Model) -> None:
     if config.is_encoder_decoder:
         raise ModelError(
             f"model.name {model.name} is an encoder-decoder ({config.model_type}), which DPO and SFT by TRL cannot train; "
-            "name a decoder-only model, or generate and score only"
+            "name a decoder-only model, or stop before it with --until pairs"
         )
 
 

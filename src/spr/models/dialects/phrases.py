@@ -20,8 +20,9 @@ _AFTER = re.compile(r"\s*(?:[,;]\s*|[.!?](?:\s+|\Z))?(?:(?:and|or)\b\s*)?")
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """The words `text[start:end]` before a box; with a bullet and emphasis before them they begin at `item`. `joiner` is where the comma, conjunction or space begins that joins them
-    to what stands before; None at the start of a sentence or a list, where nothing does."""
+    """The words `text[start:end]` before a box; with a bullet and emphasis before them they begin at `item`. `joiner` is
+    where the comma, conjunction or space begins that joins them to what stands before; None at the start of a sentence or
+    a list, where nothing does."""
 
     item: int
     start: int
