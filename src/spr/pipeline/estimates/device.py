@@ -1,4 +1,4 @@
-"""How fast the device is that would be used, measured in about a second, and how much memory it has."""
+"""How fast the device is that would be used, measured in half a second, and how much memory it has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIDE = {"cpu": 1024, "cuda": 8192}
 """Tokens of the measured product, and its largest width."""
 _COPY = {"cpu": 2**26, "cuda": 2**30}
 """Bytes of the copied array: far beyond any cache."""
-_SECONDS = 0.25
+_SECONDS = 0.15
 _SMALL = (8, 512)
 
 
@@ -31,7 +31,7 @@ class Speed:
 
 
 def measure(device: str, dtype: str, threads: int, widths: tuple[int, int]) -> Speed:
-    """Measure `device` with `threads` CPU threads in `dtype`, a name that torch knows; about one second.
+    """Measure `device` with `threads` CPU threads in `dtype`, a name that torch knows; about half a second.
 
     The product is one of a model's own: many tokens of one width into another, up to a size that a device is done with in
     an instant. Narrow models are slow for what they compute.
@@ -52,7 +52,7 @@ def measure(device: str, dtype: str, threads: int, widths: tuple[int, int]) -> S
 
 
 def _seconds(operation: Callable[[], Tensor], device: str) -> float:
-    """Mean seconds of one call, over as many calls as fit into a quarter of a second; the first one is not counted."""
+    """Mean seconds of one call, over as many calls as fit into `_SECONDS`; the first one is not counted."""
     operation()
     _wait(device)
     calls, started = 0, time.perf_counter()

@@ -19,7 +19,7 @@ from spr.training.sharing import FAMILIES
 
 QUESTION = 60
 """Tokens of a question without its image, region and names included."""
-BOX_ANSWER = 32
+BOX_ANSWER = 24
 """Tokens of an answer to a referring expression: one box, with some words."""
 
 
