@@ -8,11 +8,19 @@ from pathlib import Path
 import pytest
 from odd_photos import CHANGES, write_odd_photos
 
+import spr.tiny
 import tiny_random
+from served import transformers_serve
+from spr import images
 from spr.boxes import iou
 from spr.models import dialects
+from spr.models.base import Request, Sampling
+from spr.models.opening import open_model
 from spr.pipeline import evaluate, run
 from spr.recipe import check_recipe
+from spr.recipe_model import Endpoint, Model
+
+BUNDLED = Path(spr.tiny.__file__).parent / "models" / "mllm"
 
 FAMILIES = {
     "llava-onevision": "build_llava_onevision",
@@ -80,3 +88,23 @@ def test_annotated_boxes_of_odd_photos_survive_being_written_and_read(photos: Pa
             continue
         (mention,) = dialect.parse(dialect.format((x, y, x + w, y + h), sizes[item["image_id"]]), sizes[item["image_id"]])
         assert iou([mention.box], [(x, y, x + w, y + h)])[0, 0] > COARSEST
+
+
+@pytest.mark.slow
+def test_a_served_model_answers_about_odd_photos_as_it_does_here(photos: Path, tmp_path: Path) -> None:
+    coco = json.loads((photos / "instances.json").read_text())
+    greedy = Sampling(temperature=0.0, top_p=1.0, max_new_tokens=24)
+    local = Model(name=str(BUNDLED), dialect="tiny", dtype="float32")
+    requests = [
+        Request(
+            (images.load(photos / "images", image["file_name"], (image["width"], image["height"])),),
+            dialects.get("tiny").rec_prompt("the red circle"),
+            (0,),
+        )
+        for image in coco["images"]
+    ]
+    with transformers_serve(BUNDLED, tmp_path) as url:
+        served = open_model(local.model_copy(update={"endpoint": Endpoint(url=url)}), "cpu").generate(requests, greedy)
+    here = open_model(local, "cpu").generate(requests, greedy)
+    assert [answers[0].text for answers in served] == [answers[0].text for answers in here]
+    assert len({answers[0].text for answers in here}) > 1
