@@ -51,7 +51,7 @@ def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where re
 
 @app.command()
 def plan(recipe: RecipeFile, out: Out = None, overrides: Set = None) -> None:
-    """What would run: rows, and shards that are done, stale or to do."""
+    """What would run, before anything is loaded: rows, shards done, stale or to do, memory, disk and time."""
     from spr.recipe import load_recipe
 
     checked = load_recipe(recipe, overrides or ())
