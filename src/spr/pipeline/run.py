@@ -39,10 +39,10 @@ def run(recipe: Recipe, out: Path, until: str | None = None, force: bool = False
         raise RecipeError(f"--until {until}: there is no such stage; name one of {', '.join(STAGES)}")
     last = STAGES.index(until or STAGES[-1])
     device_names(recipe.resources.devices)
-    if last >= STAGES.index("train"):
-        _check_trainable(recipe)
     with opened(out) as directory:
         reading = read_scenes(recipe.source, recipe.queries, say)
+        if last >= STAGES.index("train"):
+            _check_trainable(recipe)
         steps = _begin(recipe, directory, reading, until, force)
         engine = LocalEngine(recipe.resources.devices, recipe.resources.threads)
         for name in DATA[: last + 1]:
