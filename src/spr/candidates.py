@@ -113,13 +113,19 @@ class CandidateStage:
         self._model = open_model(self._model_recipe, device, log=self._log)
 
     def process(self, rows: Sequence[RegionQuery]) -> Iterator[Candidate | Dropped]:
-        """Ask about all queries of the shard at once; rows come out in the order of the queries, k ascending."""
+        """Ask about `batch_size` queries at a time, a server about all of the shard; rows come out in the order of the
+        queries, k ascending."""
         if self._model is None:
             raise RuntimeError("setup was not called")
-        asked: list[tuple[RegionQuery, list[Request]] | Dropped] = [self._ask(row, self._model.dialect) for row in rows]
+        size = self._recipe.batch_size if self._model_recipe.endpoint is None else max(len(rows), 1)
+        for start in range(0, len(rows), size):
+            yield from self._block(rows[start : start + size], self._model)
+
+    def _block(self, rows: Sequence[RegionQuery], model: GroundingModel) -> Iterator[Candidate | Dropped]:
+        asked: list[tuple[RegionQuery, list[Request]] | Dropped] = [self._ask(row, model.dialect) for row in rows]
         requests = [request for item in asked if not isinstance(item, Dropped) for request in item[1]]
-        answers = iter(self._model.generate(requests, self._sampling()))
-        self._notes.update(self._model.take_notes())
+        answers = iter(model.generate(requests, self._sampling()))
+        self._notes.update(model.take_notes())
         for item in asked:
             if isinstance(item, Dropped):
                 yield item
@@ -130,7 +136,7 @@ class CandidateStage:
                 yield Dropped(query.query_id, self.name, "refused")
                 continue
             for k, (request, answer) in enumerate(zip(its_requests, its_answers, strict=True)):
-                yield self._candidate(query, k, request.seeds[0], answer, self._model.identity)
+                yield self._candidate(query, k, request.seeds[0], answer, model.identity)
 
     def _sampling(self) -> Sampling:
         options = self._recipe

@@ -116,6 +116,15 @@ def test_a_query_whose_image_is_faulty_is_dropped_under_its_reason(model, image_
     assert [stage.parent_id(row) for row in rows if isinstance(row, Candidate)] == ["q2", "q2"]
 
 
+def test_queries_come_out_batch_by_batch(model, image_root):
+    stage = CandidateStage(Candidates(k=2, prompts=("plain",), max_new_tokens=2, batch_size=1), model, image_root, seed=0)
+    stage.setup("cpu")
+    rows = stage.process([make_query("q1"), make_query("q2")])
+    assert next(rows).query_id == "q1"
+    (image_root / "photo.png").unlink()
+    assert list(rows)[1:] == [Dropped("q2", "candidates", "image_missing")]
+
+
 def test_recipe_part_holds_what_changes_the_texts(model, image_root):
     def part(recipe, its_model=model, seed=0):
         return json.dumps(CandidateStage(recipe, its_model, image_root, seed).recipe_part, sort_keys=True)
