@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -53,8 +55,9 @@ class Model(Part):
 
     @model_validator(mode="after")
     def _remote_code_is_pinned(self) -> Model:
-        if self.trust_remote_code and not self.revision:
-            raise ValueError("trust_remote_code needs a pinned `revision`")
+        pinned = re.fullmatch("[0-9a-f]{40}", self.revision or "") or Path(self.name).expanduser().is_dir()
+        if self.trust_remote_code and not pinned:
+            raise ValueError("trust_remote_code needs a pinned `revision`: the commit (40 digits) whose code you have read")
         return self
 
     @model_validator(mode="after")
