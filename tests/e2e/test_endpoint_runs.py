@@ -206,6 +206,34 @@ def test_base_and_tuned_are_asked_by_their_names(world: Path, tmp_path: Path) ->
             evaluate(unnamed, tmp_path / "other", "rec", adapter)
 
 
+def test_an_item_that_one_side_was_refused_is_left_out_of_both(world: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    tasks = recipe_values(world, Path("m"), "tiny")["evaluation"] | {"backend": "endpoint"}
+    refused: list[Body] = []
+
+    def refuses_two(body: Body, number: int) -> Reply:
+        wanted = {"no/such-model": 1, "tuned": 2}[body["model"]]
+        if [one["model"] for one in refused].count(body["model"]) < wanted and number % 2:
+            refused.append(body)
+            return fails(400, "maximum context length")
+        return says("<0> <0> <96> <80>")
+
+    with chat_server(refuses_two) as server:
+        named = recipe(world, "no/such-model", server.url, {"tuned_name": "tuned", "concurrency": 1}, evaluation=tasks)
+        metrics = evaluate(named, tmp_path / "eval", "rec", adapter)
+        asked = len(server.bodies)
+        assert evaluate(named, tmp_path / "eval", "rec", adapter) == metrics
+        assert len(server.bodies) == asked == 16
+    # Base lost the second of eight photos, tuned the second and the fourth.
+    assert (metrics["n"], metrics["dropped"]) == (6, {"refused": 2})
+    assert metrics["delta"]["acc"]["0.5"] == 0
+    written = json.loads((tmp_path / "eval" / "metrics.json").read_text())
+    assert written["tasks"]["rec"]["dropped"] == {"refused": 2}
+    assert [written["funnel"][f"eval/rec/{side}"]["dropped"]["refused"] for side in ("base", "tuned")] == [1, 2]
+
+
 def test_an_evaluation_goes_on_at_another_address(world: Path, tmp_path: Path) -> None:
     tasks = recipe_values(world, Path("m"), "tiny")["evaluation"] | {"backend": "endpoint"}
     with chat_server(names_one) as server:

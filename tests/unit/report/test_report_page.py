@@ -105,7 +105,7 @@ def test_the_funnel_states_reasons_and_counts(full: Path) -> None:
     assert "44 in = 40 went on + 4 dropped: too few objects 4" in words
     assert "40 regions → 200 descriptions" in words
     assert "40 in = 39 went on + 1 dropped: too long 1" in words
-    assert "Dropped before an answer: image missing 4." in words
+    assert "Left out for want of an answer: image missing 4." in words
 
 
 def test_nothing_is_loaded_from_anywhere(full: Path) -> None:
