@@ -112,6 +112,11 @@ class CandidateStage:
         """Load the policy, or reach its server. Raises ModelError."""
         self._model = open_model(self._model_recipe, device, log=self._log)
 
+    def prompts(self, query: RegionQuery, dialect: Dialect) -> Iterator[tuple[str, bool]]:
+        """The K prompts of a query, and whether the region's crop is shown after the photo."""
+        for k in range(self._recipe.k):
+            yield build_prompt(self._variant(k), query, dialect, k), self._variant(k) in _WITH_CROP
+
     def process(self, rows: Sequence[RegionQuery]) -> Iterator[Candidate | Dropped]:
         """Ask about `batch_size` queries at a time, a server about all of the shard; rows come out in the order of the
         queries, k ascending."""
@@ -153,12 +158,8 @@ class CandidateStage:
         # One crop object for all variants that show it: the model encodes an object it has seen only once.
         shown = {variant in _WITH_CROP: variant_images(variant, image, query) for variant in set(self._recipe.prompts)}
         requests = [
-            Request(
-                shown[self._variant(k) in _WITH_CROP],
-                build_prompt(self._variant(k), query, dialect, k),
-                (derive_seed(self._seed, query.query_id, k),),
-            )
-            for k in range(self._recipe.k)
+            Request(shown[with_crop], prompt, (derive_seed(self._seed, query.query_id, k),))
+            for k, (prompt, with_crop) in enumerate(self.prompts(query, dialect))
         ]
         return query, requests
 

@@ -145,6 +145,8 @@ class Prompts:
             try:
                 if agree(whole, first_logits(self._model, way(rows, 1))):
                     return way
+            except torch.OutOfMemoryError:  # says nothing of the way; the batch will be halved, and this tried again
+                raise
             except Exception as error:  # whatever a family does not support, the answer is no
                 logger.info("%s is of no use to this model: %s", way.__name__, error)
         return self._whole

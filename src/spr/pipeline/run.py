@@ -10,7 +10,7 @@ from spr.candidates import ImportStage
 from spr.errors import DataError, RecipeError, ResumeError
 from spr.models import dialects
 from spr.models.writing import describe
-from spr.pipeline import funnel, planning
+from spr.pipeline import funnel, planning, refusals
 from spr.pipeline.assembly import DATA, pair_store, task_names
 from spr.pipeline.evaluating import adapter_of, evaluate_task
 from spr.pipeline.metrics import write_metrics
@@ -39,13 +39,17 @@ def run(recipe: Recipe, out: Path, until: str | None = None, force: bool = False
         raise RecipeError(f"--until {until}: there is no such stage; name one of {', '.join(STAGES)}")
     last = STAGES.index(until or STAGES[-1])
     device_names(recipe.resources.devices)
+    refusals.check_recipe_runs(recipe, trains=last >= STAGES.index("train"), evaluates=last >= STAGES.index("eval"))
     with opened(out) as directory:
         reading = read_scenes(recipe.source, recipe.queries, say)
-        if last >= STAGES.index("train"):
-            _check_trainable(recipe)
         steps = _begin(recipe, directory, reading, until, force)
+        refusals.check_reachable(recipe, steps)
+        if last >= STAGES.index("eval"):
+            refusals.check_references_fit(recipe, steps)
         engine = LocalEngine(recipe.resources.devices, recipe.resources.threads)
         for name in DATA[: last + 1]:
+            if name == "candidates":
+                refusals.check_candidates_fit(recipe, steps[name])
             engine.run(steps[name])
             if name == "candidates":
                 _describe_writing(recipe, directory, steps)
@@ -139,13 +143,6 @@ def _describe_writing(recipe: Recipe, directory: RunDir, steps: dict[str, Step])
         say(f"candidates: {found.parse_rate:.1%} of {found.texts:,} texts hold a box that {found.dialect} can read")
     for doubt in found.doubts():
         say(f"WARNING: {doubt}")
-
-
-def _check_trainable(recipe: Recipe) -> None:
-    """Refuse before hours of generation what could not be trained after them."""
-    from spr.training.base import check_trainable
-
-    check_trainable(recipe.model)
 
 
 def _train_if_any(recipe: Recipe, directory: RunDir) -> None:
