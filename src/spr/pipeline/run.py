@@ -19,7 +19,7 @@ from spr.records import PreferencePair
 from spr.running.devices import device_names, free_memory, limit_threads
 from spr.running.files import write_json
 from spr.running.local import LocalEngine
-from spr.running.progress import JobMeter, say
+from spr.running.progress import JobMeter, meter, say
 from spr.running.run_dir import RunDir
 from spr.running.steps import Step
 from spr.sources.coco import SceneReading, read_scenes
@@ -137,7 +137,8 @@ def _describe_writing(recipe: Recipe, directory: RunDir, steps: dict[str, Step])
     """Say how well the dialect reads the candidates, before they are scored by it."""
     queries = {query.query_id: query for query in steps["queries"].store.all_rows()}
     texts = [(row.text, queries[row.query_id]) for row in steps["candidates"].store.all_rows()]
-    found = describe(texts, dialects.of(recipe.model))
+    with meter("reading", len(texts), "texts") as tick:
+        found = describe(texts, dialects.of(recipe.model), tick)
     write_json(directory.writing_file, found.values())
     if texts:
         say(f"candidates: {found.parse_rate:.1%} of {found.texts:,} texts hold a box that {found.dialect} can read")
