@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from spr import images
@@ -19,19 +19,19 @@ from spr.records import RecItem, RegionQuery
 from spr.running.steps import Step
 
 
-def check_recipe_runs(recipe: Recipe, *, trains: bool, evaluates: bool) -> None:
-    """Refuse, by the recipe and the model's configuration, what cannot be asked, trained or evaluated. Reads no data and loads
-    no weights. Raises RecipeError and ModelError."""
+def check_recipe_runs(recipe: Recipe, stages: Collection[str]) -> None:
+    """Refuse, by the recipe and the model's configuration, what cannot be asked, trained or evaluated in these stages. Reads no
+    data and loads no weights. Raises RecipeError and ModelError."""
     dialect = dialects.of(recipe.model)
-    if recipe.candidates.source == "model":
+    if "candidates" in stages and recipe.candidates.source == "model":
         check_prompts(recipe.candidates.prompts, dialect)
-    if recipe.model.endpoint is None:
-        check_directory(f"model.name {recipe.model.name}", recipe.model.name)
-    if trains:
+        if recipe.model.endpoint is None:
+            check_directory(f"model.name {recipe.model.name}", recipe.model.name)
+    if "train" in stages:
         from spr.training.base import check_trainable
 
         check_trainable(recipe.model)
-    if evaluates and task_names(recipe) and recipe.evaluation.backend == "endpoint":
+    if "eval" in stages and task_names(recipe) and recipe.evaluation.backend == "endpoint":
         served_name(recipe.model, adapter=Path())
 
 

@@ -39,8 +39,8 @@ def run(recipe: Recipe, out: Path, until: str | None = None, force: bool = False
         raise RecipeError(f"--until {until}: there is no such stage; name one of {', '.join(STAGES)}")
     last = STAGES.index(until or STAGES[-1])
     device_names(recipe.resources.devices)
-    refusals.check_recipe_runs(recipe, trains=last >= STAGES.index("train"), evaluates=last >= STAGES.index("eval"))
     with opened(out) as directory:
+        refusals.check_recipe_runs(recipe, STAGES[: last + 1])
         reading = read_scenes(recipe.source, recipe.queries, say)
         steps = _begin(recipe, directory, reading, until, force)
         refusals.check_reachable(recipe, steps)
