@@ -85,7 +85,9 @@ def rows(found: Plan) -> dict[str, PlanRow]:
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
 def test_every_recipe_is_planned_with_rows_memory_disk_and_time(file: Path, annotations: Path, tmp_path: Path) -> None:
     recipe = loaded(file, annotations)
-    found = rows(plan(recipe, tmp_path / "run", lambda _: None))
+    planned = plan(recipe, tmp_path / "run", lambda _: None)
+    found = rows(planned)
+    assert planned.takes.total.disk == planned.takes.report + sum(row.estimate.disk or 0 for row in planned)
     assert {name: row.rows for name, row in found.items()} == {
         "queries": IMAGES,
         "candidates": IMAGES * K,
