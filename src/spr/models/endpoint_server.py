@@ -35,7 +35,7 @@ _SECONDS_BETWEEN_WARNINGS = 10.0
 _DENIED = (401, 403)
 _PASSING = (408, 409, 425, 429)
 _OF_THE_QUESTION = (400, 413, 415, 422)
-_LEAST_KEY = 12
+_LEAST_KEY = 8
 """A shorter key guards little, and could be a word of an answer."""
 _NAMES_SHOWN = 10
 Reply = TypeVar("Reply")
@@ -149,7 +149,7 @@ class Server:
         except _Status as status:
             raise self._judge(status) from None
         except Garbage as fault:
-            raise _Passing(f"{fault}: {sentence(text, self._key)[:120]}") from None
+            raise _Passing(f"{sentence(str(fault), self._key)}: {sentence(text, self._key)[:120]}") from None
         except TooFew as few:
             raise ModelError(
                 f"model.endpoint.samples is n, but the server at {self._options.url} gave {few.count} of {ask.n} answers; set "

@@ -129,6 +129,24 @@ def test_a_key_that_a_server_repeats_is_in_no_answer(tmp_path: Path, monkeypatch
     assert KEY not in (tmp_path / "log").read_text()
 
 
+def test_no_reason_of_an_answers_end_says_a_key_however_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "dog")
+    with (
+        chat_server(lambda body, number: says("a", finish_reason="by a dog")) as server,
+        pytest.raises(ModelError, match=r"ended by by a \*\*\*: ") as stopped,
+    ):
+        EndpointModel(recipe(server.url, api_key_env=VARIABLE)).generate(ONE, DRAWN)
+    assert "dog" not in str(stopped.value)
+
+
+@pytest.mark.parametrize("key", ["12345678", "sk-s3cret"])
+def test_a_key_of_eight_characters_is_no_word(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, key)
+    with chat_server(lambda body, number: says(f"a {key}")) as server:
+        ((answer,),) = EndpointModel(recipe(server.url, api_key_env=VARIABLE)).generate(ONE, DRAWN)
+    assert answer.text == "a ***"
+
+
 def test_a_key_that_is_a_word_stays_in_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "dog")
     with chat_server(answers) as server:
