@@ -178,14 +178,14 @@ def test_a_server_that_stalls_is_timed_out() -> None:
 
 
 class Dripping(BaseHTTPRequestHandler):
-    """Sends a reply byte by byte, and no end of it."""
+    """Sends a reply byte by byte for six seconds."""
 
     def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Length", "100000")
         self.end_headers()
         with contextlib.suppress(OSError):
-            while True:
+            for _ in range(60):
                 self.wfile.write(b" ")
                 time.sleep(0.1)
 
