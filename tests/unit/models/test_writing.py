@@ -240,3 +240,17 @@ def test_the_sample_is_drawn_by_content_and_not_by_place():
     assert found.texts == 400
     assert describe(texts[::-1], dialect).meeting == found
     assert found.boxes <= 2000
+
+
+@pytest.mark.parametrize(("beyond", "compared"), [(1, True), (2, False)])
+def test_a_reading_of_fewer_than_nine_tenths_of_the_texts_is_not_compared(beyond, compared):
+    # CogVLM has no 1000.
+    found = read(["a dog [100, 100, 900, 900]"] * (10 - beyond) + ["a dog [100, 100, 1000, 900]"] * beyond)
+    assert ("cogvlm" in found.meeting.others) == compared
+
+
+def test_a_dialect_without_the_options_that_the_recipe_gives_it_is_named_so():
+    texts = exact(photos(*COCO, count=40), "qwen2.5-vl")
+    found = describe(texts, dialects.get("qwen2.5-vl", processed_size=(2240, 2240)))
+    assert found.meeting.better == ("qwen2.5-vl (no options)",)
+    assert any("qwen2.5-vl (no options) 100%" in doubt for doubt in found.doubts())
