@@ -121,6 +121,10 @@ def test_scoring_sees_an_image_once_and_looks_for_every_caption() -> None:
     assert found is not None
     assert found.products == pytest.approx(2 * 381.9e9 + 10 * 13.3e9 + 564.7e9 + 5 * 549.4e9, rel=1e-3)
     assert found.memory == pytest.approx(costs.LIBRARIES + 4 * (427_944_193 + 232_315_264) + 2 * 1.13e9, rel=1e-3)
+    with_small = scoring(score, [(640, 480), (480, 480)], 5, 100)
+    assert with_small is not None
+    assert with_small.memory == found.memory
+    assert with_small.products < found.products
     other = Score.model_validate({"semantic": {"model": "someone/clip"}, "localization": {"preset": "annotations_only"}})
     assert scoring(other, [(640, 480)], 5, 100) is None
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from spr.models.image_tokens import Seen
 from spr.models.shapes import PUBLISHED
 from spr.pipeline.assembly import data_steps
-from spr.pipeline.estimates import costs, disk
+from spr.pipeline.estimates import costs, disk, work
 from spr.pipeline.estimates.device import Speed
 from spr.pipeline.estimates.steps import ROW_SECONDS, Estimator
 from spr.recipe import check_recipe
@@ -90,6 +91,8 @@ def test_workers_on_one_device_share_its_memory_and_the_time(tmp_path: Path) -> 
         assert alone.seconds is not None
         assert (both.memory, both.seconds) == pytest.approx((2 * alone.memory, alone.seconds / 2))
         assert (spread.memory, spread.seconds) == pytest.approx((alone.memory, alone.seconds / 2))
+    apart.__dict__["devices"] = ("cpu", "cuda:0", "cpu")
+    assert apart.of("queries").memory == 2 * costs.LIBRARIES
     assert one.of("queries").seconds == 4 * ROW_SECONDS
     assert two.of("scores").memory == 2 * costs.LIBRARIES
     assert two.of("scores").seconds == 4 * ROW_SECONDS / 2
@@ -114,6 +117,19 @@ def test_a_training_goes_over_all_pairs_however_many_make_an_update(tmp_path: Pa
     assert one.seconds == pytest.approx(four.seconds)
 
 
+def test_what_is_left_goes_as_the_finished_shards_did(tmp_path: Path) -> None:
+    # One shard of three took a second.
+    one = estimator(tmp_path, [SMALL] * 6, done=1)
+    two = estimator(tmp_path, [SMALL] * 6, done=1, resources={"devices": ["cpu", "cpu"]})
+    assert (one.of("candidates").seconds, two.of("candidates").seconds) == (2.0, 1.0)
+
+
+def test_the_longest_answers_are_to_fit_into_a_training(tmp_path: Path) -> None:
+    found = estimator(tmp_path, [SMALL] * 2)
+    step = work.training_step(found.recipe, Seen(64, 257), "kosmos-2", 30)
+    assert found.of("train").memory == costs.training_memory(PUBLISHED[KOSMOS], step, found.recipe.train.dtype, fused=False)
+
+
 def test_the_head_scores_every_position_on_a_cpu_and_the_answers_on_a_gpu(tmp_path: Path) -> None:
     slow, fast = estimator(tmp_path, [SMALL] * 2), estimator(tmp_path, [SMALL] * 2)
     fast.__dict__["devices"] = ("cuda:0",)
@@ -128,4 +144,5 @@ def test_finished_shards_count_with_their_bytes_and_others_by_their_rows(tmp_pat
     there = sum(path.stat().st_size for path in (store.part(0), store.dropped_part(0), store.manifest_file(0)))
     # Two shards of four candidates each, with texts of 10 tokens.
     assert found.of("candidates").disk == there + 2 * 5000 + 2 * 4 * (120 + 2 * 10)
+    assert found.of("pairs").disk == 3 * 5000 + 6 * (800 + 3 * 2 * 10)
     assert found.of("train").disk == disk.policy(PUBLISHED[KOSMOS], found.recipe.train, 1)
