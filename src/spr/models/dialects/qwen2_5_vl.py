@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spr.boxes import Box, Size
-from spr.errors import ModelError, RecipeError
+from spr.errors import RecipeError
 from spr.models.dialects.grid import Grid
 from spr.models.dialects.json_boxes import JsonBoxDialect
 from spr.models.dialects.numerals import integers
@@ -22,8 +22,6 @@ FACTOR = 28
 MIN_PIXELS = 56 * 56
 MAX_PIXELS = 16384 * 28 * 28
 """Limits in the published checkpoints' preprocessor_config.json."""
-MAX_RATIO = 200
-"""Of the longer side to the shorter one, as in the processor."""
 
 
 class Qwen25VL(JsonBoxDialect):
@@ -52,8 +50,7 @@ class Qwen25VL(JsonBoxDialect):
         return {"processed_size": self._processed_size, "limits": self._limits}
 
     def processed_size(self, size: Size) -> Size:
-        """(width, height) of the image that the model sees, for an original of `size`. Raises ModelError as `smart_resize`
-        does, unless all images are processed to one size."""
+        """(width, height) of the image that the model sees, for an original of `size`."""
         return self._processed_size or smart_resize(size, *self._limits)
 
     def grid(self, size: Size) -> Grid:
@@ -68,12 +65,8 @@ class Qwen25VL(JsonBoxDialect):
 
 def smart_resize(size: Size, min_pixels: int, max_pixels: int) -> Size:
     """(width, height) after the processor's resize: sides are multiples of 28, near the original's, with an area within the
-    limits as far as the multiples allow. Raises ModelError for an image so narrow that the processor refuses it."""
-    if max(size) > MAX_RATIO * min(size):
-        raise ModelError(
-            f"an image of {size[0]}x{size[1]} pixels has one side over {MAX_RATIO} times as long as the other, which "
-            "qwen2.5-vl's processor refuses; leave such images out"
-        )
+    limits as far as the multiples allow. An image over 200 times as long as wide, which the processor refuses, is no other
+    case here: no model sees it, and whatever is written about it can be read."""
     sides = [round(side / FACTOR) * FACTOR for side in size]
     area = size[0] * size[1]
     if sides[0] * sides[1] > max_pixels:

@@ -11,7 +11,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize as reference_resize
 
-from spr.errors import ModelError
 from spr.models import dialects
 from spr.models.dialects.qwen2_5_vl import smart_resize
 
@@ -281,9 +280,8 @@ def test_ten_thousand_boxes(dialect):
 def test_smart_resize_agrees_with_the_processor(size, limits):
     try:
         height, width = reference_resize(size[1], size[0], 28, *limits)
-    except ValueError:
-        with pytest.raises(ModelError, match=f"an image of {size[0]}x{size[1]} pixels has one side over 200 times"):
-            smart_resize(size, *limits)
+    except ValueError:  # one side is over 200 times as long as the other: no model sees the image, but its boxes can be read
+        assert min(smart_resize(size, *limits)) >= 28
     else:
         assert smart_resize(size, *limits) == (width, height)
 
