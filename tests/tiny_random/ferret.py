@@ -30,9 +30,13 @@ def build_ferret(folder: Path, seed: int = 0) -> Path:
     """A random Ferret (CLIP tower at 32 px, Llama): 16 image tokens an image."""
     ported.register()
     tokenizer = build_tokenizer()
-    images = CLIPImageProcessorPil(size={"height": 32, "width": 32}, crop_size={"height": 32, "width": 32}, do_center_crop=False)
-    FerretProcessor(images, tokenizer, patch_size=8, chat_template=CHAT_TEMPLATE).save_pretrained(folder)
+    FerretProcessor(build_images(), tokenizer, patch_size=8, chat_template=CHAT_TEMPLATE).save_pretrained(folder)
     return save(FerretForConditionalGeneration, build_config(tokenizer), tokenizer, folder, seed)
+
+
+def build_images() -> CLIPImageProcessorPil:
+    side = {"height": 32, "width": 32}
+    return CLIPImageProcessorPil(size=side, crop_size=side, do_center_crop=False)
 
 
 def build_config(tokenizer: PreTrainedTokenizerFast) -> FerretConfig:
