@@ -141,7 +141,6 @@ PLAIN = {
 class PlainPrompt:
     """A bare question, around which the processor itself writes what its family was trained with."""
 
-
     def __init__(self, processor: ProcessorMixin) -> None:
         self._processor = processor
         self._tokenizer = processor.tokenizer

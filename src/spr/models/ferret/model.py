@@ -31,6 +31,16 @@ class FerretImages(ModelOutput):
     feature_maps: list[Tensor] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """A batch's regions: places in pixels (B, regions, POINTS, 2), (width, height) of the images they count in (B, regions, 2),
+    0 where a row has fewer, and the sampler's first points (B, regions, stages)."""
+
+    points: Tensor
+    sizes: Tensor
+    starts: Tensor
+
+
 class FerretModel(LlavaModel):
     """Tower, projector, sampler and language model without its head."""
 
@@ -51,7 +61,7 @@ class FerretModel(LlavaModel):
         maps = hidden[self.config.vision_feature_layer][:, 1:]
         return FerretImages(pooler_output=list(self.multi_modal_projector(maps)), feature_maps=list(maps))
 
-    @can_return_tuple
+    @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -66,9 +76,7 @@ class FerretModel(LlavaModel):
         region_starts: Tensor | None = None,
         **kwargs: Any,
     ) -> LlavaModelOutputWithPast:
-        """Tokens (B, length) with one image a row, and its regions: places in pixels `region_points` (B, regions, POINTS, 2),
-        (width, height) of the images they count in `region_sizes` (B, regions, 2), 0 where a row has fewer regions, and
-        the sampler's first points `region_starts` (B, regions, stages).
+        """Tokens (B, length), each row with its image, and the fields of its regions as `Regions` has them.
 
         Raises ValueError where tokens do not match images or regions.
         """
@@ -81,7 +89,8 @@ class FerretModel(LlavaModel):
             # A single token after a prompt is an answer's own, and keeps its embedding whichever it is.
             written = past_key_values is not None and past_key_values.get_seq_length() > 0 and input_ids.shape[1] == 1
             if not written:
-                regions = region_points, region_sizes, region_starts
+                given: Any = (region_points, region_sizes, region_starts)
+                regions = None if region_points is None else Regions(*given)
                 inputs_embeds = self._with_regions(inputs_embeds, input_ids, images, regions)
         outputs = self.language_model(
             attention_mask=attention_mask,
@@ -105,25 +114,21 @@ class FerretModel(LlavaModel):
             raise ValueError(f"there are {tokens} image tokens and features for {len(features)}")
         return embeddings.masked_scatter(is_image[..., None], features)
 
-    def _with_regions(self, embeddings: Tensor, input_ids: Tensor, images: Any, regions: tuple[Tensor | None, ...]) -> Tensor:
+    def _with_regions(self, embeddings: Tensor, input_ids: Tensor, images: Any, regions: Regions | None) -> Tensor:
         is_region = input_ids == self.config.region_token_id
         tokens = is_region.sum(dim=1)
-        points, sizes, starts = regions
-        if points is None or sizes is None or starts is None:
-            given = tokens.new_zeros(len(tokens), 0, dtype=torch.bool)
-        else:
-            given = (sizes > 0).all(dim=-1)
-        if not torch.equal(tokens, given.sum(dim=1)):
-            raise ValueError(f"the prompts hold {tokens.tolist()} region tokens, and points for {given.sum(dim=1).tolist()}")
-        if not given.any():
+        given = torch.zeros_like(tokens) if regions is None else (regions.sizes > 0).all(dim=-1).sum(dim=1)
+        if not torch.equal(tokens, given):
+            raise ValueError(f"the prompts hold {tokens.tolist()} region tokens, and points for {given.tolist()} regions")
+        if regions is None or not given.any():
             return embeddings
-        assert points is not None and sizes is not None and starts is not None
         if images is None or len(images.feature_maps) != len(input_ids):
             raise ValueError("regions are read from one image a prompt")
         side = round(len(images.feature_maps[0]) ** 0.5)
-        maps = torch.stack(list(images.feature_maps)).unflatten(1, (side, side)).permute(0, 3, 1, 2)
-        places = points[given] / sizes[given][:, None].float()
-        features = self.region_geo_sampler(maps[given.nonzero()[:, 0]], places, starts[given])
+        maps = torch.stack(list(images.feature_maps)).transpose(1, 2).reshape(len(input_ids), -1, side, side)
+        real = (regions.sizes > 0).all(dim=-1)
+        places = regions.points[real] / regions.sizes[real][:, None].float()
+        features = self.region_geo_sampler(maps[real.nonzero()[:, 0]], places, regions.starts[real])
         return embeddings.masked_scatter(is_region[..., None], features.to(embeddings))
 
 
@@ -142,7 +147,7 @@ class FerretForConditionalGeneration(LlavaForConditionalGeneration):
         """As the base model's."""
         return self.model.get_image_features(pixel_values, **kwargs)
 
-    @can_return_tuple
+    @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
         self,
         input_ids: Tensor | None = None,

@@ -11,6 +11,8 @@ BEFORE = {
     "lm_head.": "lm_head.",
 }
 """How a name begins there, and here."""
+NEW = ("model.multi_modal_projector.", "model.region_geo_sampler.")
+"""What the base has not."""
 TOWER = "model.vision_tower."
 _BUFFERS = (".rotary_emb.inv_freq", ".position_ids")
 """Tables that old versions of transformers saved beside the weights, and that every model computes by itself."""

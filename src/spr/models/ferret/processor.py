@@ -106,7 +106,7 @@ class FerretProcessor(LlavaProcessor):
 def _rows(parts: Tensor, counts: Sequence[int], shape: tuple[int, ...]) -> Tensor:
     """Parts of all regions (regions, *shape) -> (rows, most regions, *shape), int64, zeros after each row's own."""
     rows = torch.zeros(len(counts), max(counts), *shape, dtype=torch.long)
-    for row, own in zip(rows, parts.split(list(counts)), strict=True):
+    for row, own in zip(rows, torch.split(parts, list(counts)), strict=True):
         row[: len(own)] = own
     return rows
 

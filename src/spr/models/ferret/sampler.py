@@ -55,8 +55,8 @@ class _Aggregation(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         """(..., channels) -> (..., out)."""
-        convolution = self.net[0]
-        normed: Tensor = self.norm(F.linear(points, convolution.weight[:, :, 0], convolution.bias).relu())
+        weight, bias = self.net.get_parameter("0.weight"), self.net.get_parameter("0.bias")
+        normed: Tensor = self.norm(F.linear(points, weight[:, :, 0], bias).relu())
         return normed
 
 
