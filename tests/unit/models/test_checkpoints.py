@@ -15,7 +15,7 @@ VALUES = {name: torch.arange(4, dtype=torch.float16) + number for number, name i
 
 
 def write(folder: Path, limit: int) -> list[str]:
-    write_shards(folder, {name: 8 for name in VALUES}, iter(VALUES.items()), limit)
+    write_shards(folder, dict.fromkeys(VALUES, 8), iter(VALUES.items()), limit)
     return sorted(file.name for file in folder.iterdir())
 
 
