@@ -7,9 +7,10 @@ is trained on exactly these prompts.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from spr.errors import RecipeError
 from spr.images import ImageFault
 from spr.models import dialects
 from spr.models.base import Dialect, Generation, GroundingModel, Request, Sampling
-from spr.models.opening import identity_of, open_model, sampling_part
+from spr.models.opening import answer_each, identity_of, open_model, sampling_part
 from spr.recipe import Candidates, PromptVariant
 from spr.recipe_model import Model
 from spr.records import Candidate, Dropped, RegionQuery
@@ -112,31 +113,47 @@ class CandidateStage:
         """Load the policy, or reach its server. Raises ModelError."""
         self._model = open_model(self._model_recipe, device, log=self._log)
 
+    def prompts(self, query: RegionQuery, dialect: Dialect) -> Iterator[tuple[str, bool]]:
+        """The K prompts of a query, and whether the region's crop is shown after the photo."""
+        for k in range(self._recipe.k):
+            yield build_prompt(self._variant(k), query, dialect, k), self._variant(k) in _WITH_CROP
+
     def process(self, rows: Sequence[RegionQuery]) -> Iterator[Candidate | Dropped]:
-        """Ask about `batch_size` queries at a time, a server about all of the shard; rows come out in the order of the
+        """Ask about `batch_size` queries at a time, a server about one after the other; rows come out in the order of the
         queries, k ascending."""
         if self._model is None:
             raise RuntimeError("setup was not called")
-        size = self._recipe.batch_size if self._model_recipe.endpoint is None else max(len(rows), 1)
-        for start in range(0, len(rows), size):
-            yield from self._block(rows[start : start + size], self._model)
+        model, blocks = self._model, deque[list[RegionQuery | Dropped]]()
 
-    def _block(self, rows: Sequence[RegionQuery], model: GroundingModel) -> Iterator[Candidate | Dropped]:
-        asked: list[tuple[RegionQuery, list[Request]] | Dropped] = [self._ask(row, model.dialect) for row in rows]
-        requests = [request for item in asked if not isinstance(item, Dropped) for request in item[1]]
-        answers = iter(model.generate(requests, self._sampling()))
+        def ask() -> Iterator[list[Request]]:
+            size = 1 if self.served else self._recipe.batch_size
+            for start in range(0, len(rows), size):
+                block = [self._ask(row, model.dialect) for row in rows[start : start + size]]
+                blocks.append([item if isinstance(item, Dropped) else item[0] for item in block])
+                yield [request for item in block if not isinstance(item, Dropped) for request in item[1]]
+
+        for answers in answer_each(model, ask(), self._sampling()):
+            yield from self._told(blocks.popleft(), (answer for (answer,) in answers), model.identity)
         self._notes.update(model.take_notes())
-        for item in asked:
+
+    @property
+    def served(self) -> bool:
+        """Whether a server answers, which is asked by one worker: its concurrency is the server's, not a device's."""
+        return self._model_recipe.endpoint is not None
+
+    def _told(
+        self, block: Sequence[RegionQuery | Dropped], answers: Iterator[Generation], model: str
+    ) -> Iterator[Candidate | Dropped]:
+        for item in block:
             if isinstance(item, Dropped):
                 yield item
                 continue
-            query, its_requests = item
-            its_answers = [next(answers)[0] for _ in its_requests]
+            its_answers = list(islice(answers, self._recipe.k))
             if any(answer.finish_reason == "refused" for answer in its_answers):
-                yield Dropped(query.query_id, self.name, "refused")
+                yield Dropped(item.query_id, self.name, "refused")
                 continue
-            for k, (request, answer) in enumerate(zip(its_requests, its_answers, strict=True)):
-                yield self._candidate(query, k, request.seeds[0], answer, model.identity)
+            for k, answer in enumerate(its_answers):
+                yield self._candidate(item, k, answer, model)
 
     def _sampling(self) -> Sampling:
         options = self._recipe
@@ -153,16 +170,16 @@ class CandidateStage:
         # One crop object for all variants that show it: the model encodes an object it has seen only once.
         shown = {variant in _WITH_CROP: variant_images(variant, image, query) for variant in set(self._recipe.prompts)}
         requests = [
-            Request(
-                shown[self._variant(k) in _WITH_CROP],
-                build_prompt(self._variant(k), query, dialect, k),
-                (derive_seed(self._seed, query.query_id, k),),
-            )
-            for k in range(self._recipe.k)
+            Request(shown[with_crop], prompt, (self._draw(query, k),))
+            for k, (prompt, with_crop) in enumerate(self.prompts(query, dialect))
         ]
         return query, requests
 
-    def _candidate(self, query: RegionQuery, k: int, seed: int, answer: Generation, model: str) -> Candidate:
+    def _draw(self, query: RegionQuery, k: int) -> int:
+        """The seed of one candidate."""
+        return derive_seed(self._seed, query.query_id, k)
+
+    def _candidate(self, query: RegionQuery, k: int, answer: Generation, model: str) -> Candidate:
         self._notes["prompt_tokens"] += answer.prompt_tokens
         self._notes["completion_tokens"] += answer.completion_tokens
         self._notes["cut_off"] += answer.finish_reason == "length"
@@ -170,7 +187,7 @@ class CandidateStage:
             query.query_id,
             k,
             self._variant(k),
-            seed,
+            self._draw(query, k),
             answer.text,
             answer.finish_reason,
             answer.prompt_tokens,

@@ -174,22 +174,25 @@ def export(
 
 @app.command()
 def doctor(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the sheet is drawn.")] = Path("runs/doctor"),
-    model: Annotated[str | None, typer.Option("--model", metavar="M", help="Find out in which frame it writes.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="For the sheet; default runs/doctor.")] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="M", help="A recipe, a folder or a hub name.")] = None,
     source: Annotated[Path | None, typer.Option("--source", metavar="S", help="Json with annotated references.")] = None,
     dialect: Annotated[str | None, typer.Option("--dialect", metavar="D", help="How the model writes boxes.")] = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=2, help="References to ask for.")] = 50,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=2, help="References; default 50.")] = None,
     image_root: Annotated[Path | None, typer.Option("--image-root", metavar="R", help="Default: the source's folder.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="E.g. model.revision=...")] = None,
 ) -> None:
     """Versions, devices and every dialect's round trip; with --model, which reading of its boxes holds."""
-    from spr.doctor.visit import calibrate, look
+    from spr.doctor.visit import REFERENCES, calibrate, look
 
-    if model is None and (source, dialect, image_root) != (None, None, None):
-        raise RecipeError("--source, --dialect and --image-root are for a model; name it with --model")
     if model is None:
-        print(look(out))
-    else:
-        calibrate(model, source, dialect, limit, image_root)
+        if any(given is not None for given in (source, dialect, limit, image_root, overrides)):
+            raise RecipeError("--source, --dialect, --limit, --image-root and --set are for a model; name it with --model")
+        print(look(out or Path("runs/doctor")))
+        return
+    if out is not None:
+        raise RecipeError(f"--out {out} is for the sheet, which is not drawn for a model; leave out one of --out and --model")
+    calibrate(model, source, dialect, limit or REFERENCES, image_root, overrides or ())
 
 
 def main() -> None:

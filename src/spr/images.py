@@ -98,6 +98,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def crop(image: Image.Image, region: Box) -> Image.Image:
     """The region's pixels, rounded outwards, at least one pixel a side."""
+    return image.crop(crop_corners(region, image.size))
+
+
+def crop_corners(region: Box, size: Size) -> tuple[int, int, int, int]:
+    """The corners (x0, y0, x1, y1) that `crop` cuts a region at, in pixels of an image of `size`."""
     x0, y0 = max(0, int(np.floor(region[0]))), max(0, int(np.floor(region[1])))
-    x1, y1 = min(image.width, int(np.ceil(region[2]))), min(image.height, int(np.ceil(region[3])))
-    return image.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))
+    x1, y1 = min(size[0], int(np.ceil(region[2]))), min(size[1], int(np.ceil(region[3])))
+    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -19,6 +19,7 @@ from spr.recipe_part import Fraction, Part
 from spr.recipe_score import Score
 from spr.recipe_yaml import read_values
 
+AnyPart = TypeVar("AnyPart", bound=Part)
 PromptVariant = Literal["plain", "names", "crop", "crop_names", "paraphrase"]
 
 
@@ -185,6 +186,12 @@ class Recipe(Part):
         return self
 
 
+class _Asked(Part, extra="ignore"):
+    """A recipe of which only the model counts."""
+
+    model: Model
+
+
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a YAML recipe, lay `a.b=c` overrides over it (values in YAML) and check it. Raises RecipeError."""
     return check_recipe(read_values(path, overrides), str(path))
@@ -192,8 +199,17 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def check_recipe(data: dict[str, Any], where: str) -> Recipe:
     """Plain values -> Recipe. Raises RecipeError that names the key, its value and what it must be."""
+    return _checked(Recipe, data, where)
+
+
+def check_model(data: dict[str, Any], where: str) -> Model:
+    """The `model` part of plain values alone, whatever else they hold or lack. Raises RecipeError as `check_recipe`."""
+    return _checked(_Asked, data, where).model
+
+
+def _checked(kind: type[AnyPart], data: dict[str, Any], where: str) -> AnyPart:
     try:
-        return Recipe.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
         raise RecipeError("\n".join(_fault(where, item) for item in error.errors())) from None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -22,18 +24,29 @@ class Endpoint(Part):
     api_key_env: str | None = Field(None, description="the environment variable that holds the key")
     samples: Literal["ask", "n"] = Field("ask", description="K answers by asking K times, or by the server's `n`")
     concurrency: int = Field(8, ge=1, description="requests under way at a time")
-    timeout: float = Field(120.0, gt=0, description="seconds one request may take")
+    timeout: float = Field(120.0, gt=0, le=86400, description="seconds one request may take")
     retries: int = Field(5, ge=0, description="tries after the first, each after a longer wait")
 
     @field_validator("url")
     @classmethod
     def _is_plain(cls, url: str) -> str:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
             raise ValueError("it must be an http or https address, e.g. http://localhost:8000/v1")
-        if parts.username or parts.password or parts.query:
+        if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("it must hold no key or password; name the environment variable with api_key_env")
+        try:
+            parts.port  # noqa: B018
+        except ValueError:
+            raise ValueError("its port must be a number from 0 to 65535, e.g. http://localhost:8000/v1") from None
         return url.rstrip("/")
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError("it must be the name of an environment variable; put the key into that, and only its name here")
+        return name
 
 
 class Model(Part):
@@ -53,8 +66,9 @@ class Model(Part):
 
     @model_validator(mode="after")
     def _remote_code_is_pinned(self) -> Model:
-        if self.trust_remote_code and not self.revision:
-            raise ValueError("trust_remote_code needs a pinned `revision`")
+        pinned = re.fullmatch("[0-9a-f]{40}", self.revision or "") or Path(self.name).expanduser().is_dir()
+        if self.trust_remote_code and not pinned:
+            raise ValueError("trust_remote_code needs a pinned `revision`: the commit (40 digits) whose code you have read")
         return self
 
     @model_validator(mode="after")

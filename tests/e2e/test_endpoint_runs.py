@@ -127,8 +127,9 @@ def test_a_run_to_its_pairs_with_a_real_server(world: Path, sampler: Path, serve
 
 def test_a_server_that_cannot_do_what_a_dialect_needs_says_so_itself(world: Path, sampler: Path, served: str) -> None:
     model = open_model(recipe(world, sampler, served).model.model_copy(update={"dialect": "qwen2-vl"}), "cpu")
+    photos = [Image.new("RGB", (8, side)) for side in (8, 9, 10)]
     with pytest.raises(ModelError, match=r"422: Unexpected fields in the request: \{'skip_special_tokens'\}"):
-        model.generate([Request((Image.new("RGB", (8, 8)),), "what ?", (1,))], Sampling(1.0, 1.0, 4))
+        model.generate([Request((photo,), "what ?", (1,)) for photo in photos], Sampling(1.0, 1.0, 4))
 
 
 def names_one(body: Body, number: int) -> Reply:
@@ -147,9 +148,10 @@ def test_a_run_needs_no_weights_and_a_plan_no_server(world: Path, tmp_path: Path
 def test_another_way_to_the_same_server_leaves_everything_as_it_is(world: Path, tmp_path: Path) -> None:
     with chat_server(names_one) as server:
         run(recipe(world, "no/such-model", server.url), tmp_path / "run", until="candidates")
+        spoken_to = server.listed
         elsewhere = {"url": server.url.replace("127.0.0.1", "localhost"), "concurrency": 1, "timeout": 3, "retries": 1}
         run(recipe(world, "no/such-model", server.url, elsewhere), tmp_path / "run", until="candidates")
-        assert (len(server.bodies), server.listed) == (2 * QUERIES, 1)
+        assert (len(server.bodies), server.listed) == (2 * QUERIES, spoken_to)
         with pytest.raises(ResumeError, match=r"endpoint:no/such-model@main.* -> .*endpoint:other@main"):
             run(recipe(world, "no/such-model", server.url, {"served_name": "other"}), tmp_path / "run", until="candidates")
 
@@ -186,6 +188,27 @@ def test_refused_queries_and_items_are_counted_where_they_were_dropped(world: Pa
     assert [row.reason for row in parts.all_dropped()] == ["refused"]
 
 
+def test_a_last_shard_that_is_refused_is_dropped_and_counted(world: Path, tmp_path: Path) -> None:
+    def refuses_the_last(body: Body, number: int) -> Reply:
+        return names_one(body, number) if number < 2 * (QUERIES - 1) else fails(400, "image too large")
+
+    with chat_server(refuses_the_last) as server:
+        asked = recipe(world, "no/such-model", server.url, {"concurrency": 1}, shard_size=1)
+        out = run(asked, tmp_path / "run", until="candidates").path
+    assert len(candidates(out)) == 2 * (QUERIES - 1)
+    assert [row.reason for row in store(out, "candidates", Candidate).all_dropped()] == ["refused"]
+
+
+def test_several_devices_are_no_more_requests_at_a_time(world: Path, tmp_path: Path) -> None:
+    def slowly(body: Body, number: int) -> Reply:
+        return Reply(text=names_one(body, number).text, after=0.1)
+
+    with chat_server(slowly) as server:
+        asked = recipe(world, "no/such-model", server.url, {"concurrency": 2}, resources={"devices": ["cpu", "cpu"]})
+        run(asked, tmp_path / "run", until="candidates")
+    assert server.most_at_once == 2
+
+
 def test_base_and_tuned_are_asked_by_their_names(world: Path, tmp_path: Path) -> None:
     adapter = tmp_path / "adapter"
     adapter.mkdir()
@@ -204,6 +227,34 @@ def test_base_and_tuned_are_asked_by_their_names(world: Path, tmp_path: Path) ->
         unnamed = recipe(world, "no/such-model", server.url, evaluation=tasks)
         with pytest.raises(RecipeError, match=r"model\.endpoint\.tuned_name is null"):
             evaluate(unnamed, tmp_path / "other", "rec", adapter)
+
+
+def test_an_item_that_one_side_was_refused_is_left_out_of_both(world: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    tasks = recipe_values(world, Path("m"), "tiny")["evaluation"] | {"backend": "endpoint"}
+    refused: list[Body] = []
+
+    def refuses_two(body: Body, number: int) -> Reply:
+        wanted = {"no/such-model": 1, "tuned": 2}[body["model"]]
+        if [one["model"] for one in refused].count(body["model"]) < wanted and number % 2:
+            refused.append(body)
+            return fails(400, "maximum context length")
+        return says("<0> <0> <96> <80>")
+
+    with chat_server(refuses_two) as server:
+        named = recipe(world, "no/such-model", server.url, {"tuned_name": "tuned", "concurrency": 1}, evaluation=tasks)
+        metrics = evaluate(named, tmp_path / "eval", "rec", adapter)
+        asked = len(server.bodies)
+        assert evaluate(named, tmp_path / "eval", "rec", adapter) == metrics
+        assert len(server.bodies) == asked == 16
+    # Base lost the second of eight photos, tuned the second and the fourth.
+    assert (metrics["n"], metrics["dropped"]) == (6, {"refused": 2})
+    assert metrics["delta"]["acc"]["0.5"] == 0
+    written = json.loads((tmp_path / "eval" / "metrics.json").read_text())
+    assert written["tasks"]["rec"]["dropped"] == {"refused": 2}
+    assert [written["funnel"][f"eval/rec/{side}"]["dropped"]["refused"] for side in ("base", "tuned")] == [1, 2]
 
 
 def test_an_evaluation_goes_on_at_another_address(world: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 import tiny_random
-from spr.candidates import PARAPHRASES, CandidateStage, ImportStage, build_prompt, variant_images
+from spr.candidates import PARAPHRASES, CandidateStage, ImportStage, build_prompt, check_prompts, variant_images
+from spr.errors import RecipeError
 from spr.models import dialects
 from spr.recipe import Candidates, Model
 from spr.records import Candidate, Dropped, RegionQuery, SceneObject
@@ -80,6 +81,26 @@ def test_only_the_crop_variants_show_a_second_image(variant):
 def run(stage, rows):
     stage.setup("cpu")
     return list(stage.process(rows))
+
+
+@pytest.mark.parametrize("dialect", ["kosmos-2", "paligemma", "florence-2", "minigpt-v2"])
+def test_families_of_fixed_task_prompts_are_asked_plainly_alone(dialect):
+    check_prompts(["plain"], dialects.get(dialect))
+    with pytest.raises(RecipeError, match=rf"\[plain, names\], but {dialect} models know their own task prompts only"):
+        check_prompts(["plain", "names"], dialects.get(dialect))
+
+
+@pytest.mark.parametrize("dialect", ["cogvlm", "shikra"])
+def test_families_of_one_image_are_shown_no_crop(dialect):
+    check_prompts(["plain", "names", "paraphrase"], dialects.get(dialect))
+    with pytest.raises(
+        RecipeError, match=rf"holds crop and crop_names, which show a second image, but {dialect} models take one"
+    ):
+        check_prompts(["plain", "crop", "names", "crop_names"], dialects.get(dialect))
+
+
+def test_families_of_several_images_are_asked_in_every_way():
+    check_prompts(VARIANTS, dialects.get("qwen2.5-vl"))
 
 
 def test_k_candidates_a_query_by_the_prompts_in_turn(model, image_root):

@@ -138,7 +138,14 @@ ERRORS = {
     ),
     "no annotations": (lambda f: ["plan", recipe_file(f)], 1, "no.json"),
     "no images": (
-        lambda f: ["run", recipe_file(f, source={"annotations": "a", "image_root": "b"}), "--out", f / "r"],
+        lambda f: [
+            "run",
+            recipe_file(f, source={"annotations": "a", "image_root": "b"}),
+            "--until",
+            "queries",
+            "--out",
+            f / "r",
+        ],
         1,
         "image_root b",
     ),

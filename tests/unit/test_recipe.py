@@ -74,7 +74,7 @@ def test_overrides_are_yaml_values_in_their_place(recipe: Path) -> None:
         ("queries.max_objects=3", "queries: max_objects 3 is below min_objects 4"),
         ("candidates.source=file", "candidates: `path` goes with `source: file`"),
         ("candidates.prompts=[]", "candidates: prompts is empty"),
-        ("model.trust_remote_code=true", "model: trust_remote_code needs a pinned `revision`"),
+        ("model.trust_remote_code=true", "model: trust_remote_code needs a pinned `revision`: the commit (40 digits)"),
         ("source.image_root=null", "source.image_root is missing; set it in the recipe or with --set source.image_root="),
         ("model=null", "model is missing"),
         ("resources.devices=[]", "resources.devices is []"),
@@ -85,6 +85,12 @@ def test_the_impossible_is_refused_with_key_and_value(recipe: Path, override: st
     assert sentence in said
     assert said.startswith(str(recipe))
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("revision", ["main", "v1.0", "0123abc"])
+def test_what_a_name_on_the_hub_points_to_can_move_so_code_needs_a_commit(recipe: Path, revision: str) -> None:
+    said = fault(recipe, "model.name=a/b", f"model.revision='{revision}'", "model.trust_remote_code=true")
+    assert "trust_remote_code needs a pinned `revision`" in said
 
 
 def test_several_faults_are_said_together(recipe: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import tiny_random
+from spr.errors import ModelError
 from spr.models.own_shape import own_shape
 from spr.models.shapes import PUBLISHED
 from spr.pipeline import plan, run
@@ -86,7 +87,9 @@ def rows(found: Plan) -> dict[str, PlanRow]:
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
 def test_every_recipe_is_planned_with_rows_memory_disk_and_time(file: Path, annotations: Path, tmp_path: Path) -> None:
     recipe = loaded(file, annotations)
-    found = rows(plan(recipe, tmp_path / "run", lambda _: None))
+    planned = plan(recipe, tmp_path / "run", lambda _: None)
+    found = rows(planned)
+    assert planned.takes.total.disk == planned.takes.report + sum(row.estimate.disk or 0 for row in planned)
     assert {name: row.rows for name, row in found.items()} == {
         "queries": IMAGES,
         "candidates": IMAGES * K,
@@ -153,6 +156,18 @@ def test_an_unknown_model_gets_no_number_but_a_reason(annotations: Path, tmp_pat
         assert estimate.why == "the model's config.json is not here"
     show(plan_table(found, tmp_path / "run"))
     assert "no figures for candidates, train: the model's config.json is not here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["./nope/dir", "/nope/dir", "../nope"])
+def test_a_path_where_no_model_is_is_refused_as_a_run_refuses_it(name: str, annotations: Path, tmp_path: Path) -> None:
+    recipe = loaded(ROOT / "recipes/kosmos-2.yaml", annotations, f"model.name={name}")
+    for verb in (plan, run):
+        with pytest.raises(ModelError, match=f"model.name {name} does not exist"):
+            verb(recipe, tmp_path / "run")
+    served = loaded(
+        ROOT / "recipes/kosmos-2.yaml", annotations, f"model.name={name}", "model.endpoint.url=http://localhost:1/v1"
+    )
+    assert "does not exist" in rows(plan(served, tmp_path / "run", lambda _: None))["train"].estimate.why
 
 
 def test_what_a_server_takes_is_not_guessed(annotations: Path, tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
 
 from spr.errors import DataError
 from spr.evaluation.rec import RecStage
@@ -27,26 +30,29 @@ class Answer:
     text: str
 
 
-def ask(model: str, dialect: str, items: Sequence[RecItem], image_root: Path) -> list[Answer]:
-    """Ask for every reference once, greedily, on the GPU if there is one. Shows progress.
+def ask(model: Model, items: Sequence[RecItem], image_root: Path) -> list[Answer]:
+    """Ask for every reference once, greedily: the server of `model.endpoint`, or else the weights, on the GPU if there is one.
+    Shows progress.
 
-    A GPU computes in bfloat16, a CPU in float32, which is the faster there. References whose image cannot be used are left
-    out and said so. Raises ModelError for the model, DataError where no reference is left.
+    References whose image cannot be used, or that the server refuses, are left out and said so. Raises ModelError for the
+    model, DataError where no reference is left.
     """
     (device,) = device_names(["auto"])
-    part = Model(name=model, dialect=dialect, dtype="float32" if device == "cpu" else "bfloat16")
-    stage = RecStage(part, Evaluation(batch_size=_BATCH, max_new_tokens=_MAX_NEW_TOKENS), image_root)
-    say(f"loading {model} on {device}")
+    backend: Literal["transformers", "endpoint"] = "endpoint" if model.endpoint else "transformers"
+    how = Evaluation(backend=backend, batch_size=_BATCH, max_new_tokens=_MAX_NEW_TOKENS)
+    stage = RecStage(model, how, image_root)
+    say(f"asking {model.endpoint.url}" if model.endpoint else f"loading {model.name} on {device}")
     stage.setup(device)
     return answers(stage, items)
 
 
 def answers(stage: RecStage, items: Sequence[RecItem]) -> list[Answer]:
-    """The answers of a stage that is set up, batch by batch."""
+    """The answers of a stage that is set up, in batches as even as can be: a server that refuses all of a batch is taken for
+    one that answers nothing, which a single question must not decide."""
     found: list[Answer] = []
     with meter("references", len(items), "answers") as tick:
-        for start in range(0, len(items), _BATCH):
-            batch = items[start : start + _BATCH]
+        for places in np.array_split(np.arange(len(items)), -(-len(items) // _BATCH)):
+            batch = [items[place] for place in places.tolist()]
             for item, row in zip(batch, stage.process(batch), strict=True):
                 if isinstance(row, Dropped):
                     say(f"reference {item.item_id} is left out: {row.reason}, {item.path}")

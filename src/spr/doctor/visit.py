@@ -10,14 +10,16 @@ from spr.doctor.calibration import Calibration, compare
 from spr.doctor.machine import devices, extras, versions
 from spr.doctor.references import references
 from spr.doctor.sheet import draw_sheet, round_trip
+from spr.doctor.subject import subject
 from spr.doctor.tables import calibration_table, costs_table, facts_table
 from spr.errors import RecipeError
-from spr.models import dialects
 from spr.models.dialects.costs import SIDES, cost_row
 from spr.models.dialects.readings import Reading, every_reading, readings
-from spr.models.identity import check_directory
 from spr.running.progress import meter
 from spr.views import show
+
+REFERENCES = 50
+"""Asked for where nobody says how many (ours)."""
 
 
 def look(out: Path) -> Path:
@@ -33,17 +35,23 @@ def look(out: Path) -> Path:
     return sheet
 
 
-def calibrate(model: str, source: Path | None, dialect: str | None, limit: int, image_root: Path | None) -> Calibration:
-    """Ask `model` for at most `limit` references of `source`, read its answers in every way that the dialect leaves open, and
-    print what each is worth. Images lie in `image_root`, by default the folder of `source`. Raises SprError."""
+def calibrate(
+    model: str,
+    source: Path | None,
+    dialect: str | None = None,
+    limit: int = REFERENCES,
+    image_root: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Calibration:
+    """Ask `model` (a recipe, a folder or a hub name, see `subject`) for at most `limit` references of `source`, read its
+    answers in every way that the dialect leaves open, and print what each is worth. Images lie in `image_root`, by default the
+    folder of `source`. Raises SprError."""
     if source is None:
         raise RecipeError("--model needs --source: a json with annotated references, COCO's or referring expressions")
-    if dialect is None:
-        raise RecipeError(f"--model needs --dialect: how it writes boxes, one of {', '.join(sorted(dialects.FAMILIES))}")
-    ways = readings(dialect)
-    check_directory(f"--model {model}", model)
+    asked = subject(model, dialect, overrides)
+    ways = readings(asked.dialect, **asked.dialect_options)
     root = image_root or source.parent
-    found = compare(ask(model, dialect, references(source, root, limit), root), ways)
+    found = compare(ask(asked, references(source, root, limit), root), ways)
     show(calibration_table(found))
     print(found.verdict)
     return found

@@ -6,6 +6,7 @@ Knows how to get one answer a row; what is asked and what an answer is worth is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from spr.boxes import Size
 from spr.errors import ModelError
 from spr.models.base import Generation, GroundingModel, Request, Sampling
 from spr.models.identity import directory_digest, identity
-from spr.models.opening import identity_of, open_model
+from spr.models.opening import answer_each, identity_of, open_model
 from spr.recipe import Evaluation
 from spr.recipe_model import Model
 from spr.records import Dropped, Prediction
@@ -67,7 +68,7 @@ class GreedyStage(ABC, Generic[AnyItem]):
 
         Raises RecipeError for a tuned policy that the server has no name for.
         """
-        if self.evaluation.backend == "endpoint":
+        if self.served:
             return {
                 "model": self.model.model_dump(mode="json", include={"dialect", "dialect_options"}),
                 "identity": identity_of(self.model, self.adapter),
@@ -90,8 +91,7 @@ class GreedyStage(ABC, Generic[AnyItem]):
 
     def setup(self, device: str) -> None:
         """Load the model, and the adapter if there is one, on `device`, or reach their server. Raises ModelError."""
-        served = self.evaluation.backend == "endpoint"
-        asked = self.model if served else self.model.model_copy(update={"endpoint": None})
+        asked = self.model if self.served else self.model.model_copy(update={"endpoint": None})
         self._policy = open_model(asked, device, self.adapter, self.log)
 
     @abstractmethod
@@ -111,27 +111,38 @@ class GreedyStage(ABC, Generic[AnyItem]):
         return row.item_id
 
     def process(self, rows: Sequence[AnyItem]) -> Iterator[Prediction | Dropped]:
-        """Items -> predictions, in their order; `evaluation.batch_size` questions at a time, a server's all at once."""
-        size = self.evaluation.batch_size if self.evaluation.backend == "transformers" else max(len(rows), 1)
-        for start in range(0, len(rows), size):
-            yield from self._batch(rows[start : start + size])
+        """Items -> predictions, in their order; `evaluation.batch_size` questions at a time, a server's one after the other."""
+        blocks: deque[list[tuple[AnyItem, images.ImageFault | None]]] = deque()
+
+        def ask() -> Iterator[list[Request]]:
+            size = 1 if self.served else self.evaluation.batch_size
+            for start in range(0, len(rows), size):
+                photos = [(row, self._photo(row)) for row in rows[start : start + size]]
+                blocks.append([(row, photo if isinstance(photo, images.ImageFault) else None) for row, photo in photos])
+                yield [Request((photo,), self.prompt(row), (0,)) for row, photo in photos if isinstance(photo, Image.Image)]
+
+        greedy = Sampling(0.0, 1.0, self.evaluation.max_new_tokens, self.evaluation.batch_size)
+        for answers in answer_each(self.policy, ask(), greedy):
+            yield from self._told(blocks.popleft(), (answer for (answer,) in answers))
+
+    @property
+    def served(self) -> bool:
+        """Whether a server answers, which is asked by one worker: its concurrency is the server's, not a device's."""
+        return self.evaluation.backend == "endpoint"
 
     def notes(self) -> dict[str, int]:
         """`completion_tokens`, `cut_off` answers that reached max_new_tokens, and what the model notes; then reset."""
         notes, self._notes = self._notes, {}
         return notes | self.policy.take_notes()
 
-    def _batch(self, rows: Sequence[AnyItem]) -> Iterator[Prediction | Dropped]:
-        photos = [self._photo(row) for row in rows]
-        asked = [(row, photo) for row, photo in zip(rows, photos, strict=True) if isinstance(photo, Image.Image)]
-        requests = [Request((photo,), self.prompt(row), (0,)) for row, photo in asked]
-        greedy = Sampling(0.0, 1.0, self.evaluation.max_new_tokens, self.evaluation.batch_size)
-        answers = iter(self.policy.generate(requests, greedy) if requests else ())
-        for row, photo in zip(rows, photos, strict=True):
-            if isinstance(photo, images.ImageFault):
-                yield Dropped(self.row_id(row), self.name, photo.reason)
+    def _told(
+        self, block: Sequence[tuple[AnyItem, images.ImageFault | None]], answers: Iterator[Generation]
+    ) -> Iterator[Prediction | Dropped]:
+        for row, fault in block:
+            if fault is not None:
+                yield Dropped(self.row_id(row), self.name, fault.reason)
                 continue
-            (answer,) = next(answers)
+            answer = next(answers)
             if answer.finish_reason == "refused":
                 yield Dropped(self.row_id(row), self.name, "refused")
                 continue

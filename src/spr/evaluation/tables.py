@@ -51,7 +51,8 @@ def regions_table(metrics: Mapping[str, Any], title: str = "Region descriptions"
 
 def _table(metrics: Mapping[str, Any], title: str, items: str) -> Table:
     part = f", subset of {metrics['subset_of']:,}" if "subset_of" in metrics else ""
-    table = Table(title=f"{title} ({metrics['n']:,} {items}{part})")
+    lost = ", ".join(f"{reason} {number:,}" for reason, number in metrics.get("dropped", {}).items())
+    table = Table(title=f"{title} ({metrics['n']:,} {items}{part}{f'; dropped: {lost}' if lost else ''})")
     table.add_column("")
     columns = ("base", "tuned", "gain", "95 % interval") if "tuned" in metrics else ("base", "95 % interval")
     for column in columns:

@@ -38,7 +38,7 @@ class Dialect(Protocol):
         """A phrase tied to its box, the way the family writes it."""
 
     def parse(self, text: str, size: Size) -> list[Mention]:
-        """All boxes of a text in reading order, readable or not; never raises, linear in the length of the text."""
+        """All boxes of a text in reading order, readable or not; no text makes it raise, and it is linear in its length."""
 
     def rewrite(self, text: str, size: Size, boxes: Mapping[int, Box | None]) -> str:
         """Replace the boxes of the mentions named by index (as `parse` numbers them); None takes the mark-up away and

@@ -16,6 +16,7 @@ from spr.models.base import Generation
 REFUSED = "refused"
 """The finish reason of an answer that the server would not give."""
 _LONGEST_SENTENCE = 300
+_MOST_TOKENS = 2**31
 _ENDS = {"stop": "stop", "length": "length"}
 
 
@@ -91,13 +92,16 @@ def asked_wait(header: str | None) -> float | None:
 
 def _answer(choice: dict[str, Any], prompt_tokens: int, completion_tokens: int) -> Generation:
     message, reason = choice.get("message"), choice.get("finish_reason")
-    if reason == "content_filter":
+    said: dict[str, Any] = message if isinstance(message, dict) else {}
+    text = said.get("content")
+    if reason == "content_filter" or (text is None and said.get("refusal")):
         return Generation("", REFUSED, 0, 0)
-    text = message.get("content") if isinstance(message, dict) else None
+    if text is None and reason == "length":
+        text = ""  # All tokens went into thoughts, which a server with a reasoning parser keeps apart.
     if not isinstance(text, str):
         raise Garbage("an answer without content")
-    if reason not in _ENDS:
-        raise Garbage(f"an answer that ended by {reason!r}")
+    if not isinstance(reason, str) or reason not in _ENDS:
+        raise Garbage(f"an answer that ended by {sentence(str(reason), None)}")
     # Half a surrogate pair is possible in json and in no file.
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return Generation(whole, _ENDS[reason], prompt_tokens, completion_tokens)
@@ -105,13 +109,13 @@ def _answer(choice: dict[str, Any], prompt_tokens: int, completion_tokens: int) 
 
 def _count(usage: Any, name: str) -> int:
     value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if type(value) is int and 0 < value < _MOST_TOKENS else 0
 
 
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Garbage("a reply that is no json") from None
 
 
@@ -119,7 +123,7 @@ def _message(text: str) -> str:
     """`{"error": {"message": ...}}`, `{"error": ...}`, `{"detail": ...}`, `{"message": ...}`, or the text as it is."""
     try:
         said: Any = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     for name in ("error", "detail", "message"):
         if isinstance(said, dict) and said.get(name):

@@ -25,6 +25,7 @@ class RequestLog:
         self._path = path
         self._lock = threading.Lock()
         self._answers: dict[str, list[Generation]] = {}
+        self._models: set[str] = set()
         self._torn = False
         if path is not None and path.exists():
             self._read(path)
@@ -32,6 +33,10 @@ class RequestLog:
     def find(self, key: str) -> list[Generation] | None:
         """The answers to a question, or None when it has none yet."""
         return self._answers.get(key)
+
+    def knows(self, model: str) -> bool:
+        """Whether the file held an answer of the model that is served by this name."""
+        return model in self._models
 
     def add(self, key: str, asked: dict[str, Any], answers: list[Generation]) -> None:
         """Keep the answers to a question, with what a reader wants to know of it."""
@@ -60,6 +65,7 @@ class RequestLog:
                     found = _answered(line)
                     if found is not None:
                         self._answers[found[0]] = found[1]
+                        self._models.add(found[2])
                 if file.tell():
                     file.seek(-1, os.SEEK_END)
                     self._torn = file.read(1) != b"\n"
@@ -67,10 +73,10 @@ class RequestLog:
             raise ModelError(f"{path} cannot be read: {error.strerror or error}; mend it, or delete it to ask again") from None
 
 
-def _answered(line: bytes) -> tuple[str, list[Generation]] | None:
-    """The key and the answers of one line; None for one that was torn."""
+def _answered(line: bytes) -> tuple[str, list[Generation], str] | None:
+    """The key, the answers and the model of one line; None for one that was torn."""
     try:
         values: Any = json.loads(line)
-        return str(values["key"]), [Generation(**answer) for answer in values["answers"]]
+        return str(values["key"]), [Generation(**answer) for answer in values["answers"]], str(values.get("model"))
     except (ValueError, KeyError, TypeError):
         return None

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,10 @@ class Picture:
     """An image as a server gets it: a PNG, which loses nothing, made when it is first needed and then kept."""
 
     def __init__(self, image: Image.Image) -> None:
-        self._image = image.convert("RGB")
+        self._image = image  # This object, and no copy: as long as it lives, its id is its own.
         self._lock = threading.Lock()
         self._url: str | None = None
-        self.digest = hashlib.sha256(repr(self._image.size).encode() + self._image.tobytes()).hexdigest()
+        self.digest = hashlib.sha256(repr(image.size).encode() + image.convert("RGB").tobytes()).hexdigest()
         """Sha256 of size and pixels."""
 
     def url(self) -> str:
@@ -66,7 +66,7 @@ class Picture:
         with self._lock:
             if self._url is None:
                 # Pixels alone: an orientation or a colour profile left in the file would be applied again by the server.
-                bare = Image.frombytes("RGB", self._image.size, self._image.tobytes())
+                bare = Image.frombytes("RGB", self._image.size, self._image.convert("RGB").tobytes())
                 file = io.BytesIO()
                 bare.save(file, "PNG", compress_level=1)
                 self._url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
@@ -116,21 +116,26 @@ class Ask:
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def asks_of(requests: Sequence[Request], sampling: Sampling, by_n: bool, keeps_special_tokens: bool) -> list[Ask]:
-    """The questions that answer all requests, with one `Picture` an image object.
+def asks_of(
+    requests: Sequence[Request],
+    sampling: Sampling,
+    by_n: bool,
+    keeps_special_tokens: bool,
+    pictures: MutableMapping[int, Picture],
+) -> list[Ask]:
+    """The questions that answer all requests, with one `Picture` an image object: that of `pictures` where it has one under
+    the object's id, and else a new one, which is put there.
 
     One a seed; with `by_n` one for all seeds of requests about the same images in the same words, under the first seed. A
     greedy request is asked once, whatever its seeds.
     """
-    pictures: dict[int, Picture] = {}
-    for image in (image for request in requests for image in request.images):
-        if id(image) not in pictures:
-            pictures[id(image)] = Picture(image)
+    made = {id(image): pictures.get(id(image)) or Picture(image) for request in requests for image in request.images}
+    pictures.update(made)
     greedy = sampling.temperature == 0
     asks = []
     for places in _together(requests, by_n, greedy):
         first, draw = places[0]
-        shown = tuple(pictures[id(image)] for image in requests[first].images)
+        shown = tuple(made[id(image)] for image in requests[first].images)
         seed = None if greedy else requests[first].seeds[draw]
         asks.append(Ask(shown, requests[first].prompt, seed, places, sampling, keeps_special_tokens))
     return asks

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,9 @@ LONGEST_ASKED_WAIT = 600.0
 _SECONDS_BETWEEN_WARNINGS = 10.0
 _DENIED = (401, 403)
 _PASSING = (408, 409, 425, 429)
+_OF_THE_QUESTION = (400, 413, 415, 422)
+_LEAST_KEY = 8
+"""A shorter key guards little, and could be a word of an answer."""
 _NAMES_SHOWN = 10
 Reply = TypeVar("Reply")
 
@@ -78,12 +82,12 @@ class Server:
     def check(self) -> None:
         """Ask once which models are served. Raises ModelError when nobody is there, the key is refused, or others are served.
 
-        A server that does not tell is asked all the same, and so is one that does not list a path: hub models alone are
-        listed by some.
+        A server that does not tell is asked all the same, and so is one that does not list a path or NAME@COMMIT: hub models
+        alone are listed by some.
         """
         self._names = names_of(self._persist(self._list, self.name, threading.Event()))
-        is_path = Path(self.name).is_absolute() or self.name.startswith((".", "~"))
-        if self._names and self.name not in self._names and not is_path:
+        is_listed = not Path(self.name).is_absolute() and not self.name.startswith((".", "~")) and "@" not in self.name
+        if self._names and self.name not in self._names and is_listed:
             raise self._unknown("")
 
     def ask(self, ask: Ask, key: str, stop: threading.Event) -> list[Generation]:
@@ -145,7 +149,7 @@ class Server:
         except _Status as status:
             raise self._judge(status) from None
         except Garbage as fault:
-            raise _Passing(f"{fault}: {sentence(text, self._key)[:120]}") from None
+            raise _Passing(f"{sentence(str(fault), self._key)}: {sentence(text, self._key)[:120]}") from None
         except TooFew as few:
             raise ModelError(
                 f"model.endpoint.samples is n, but the server at {self._options.url} gave {few.count} of {ask.n} answers; set "
@@ -163,17 +167,20 @@ class Server:
             return ""
 
     def _send(self, request: Callable[[], str]) -> str:
-        """The reply's text. Raises _Status for one that is no success, _Passing where there is none, ModelError for the key."""
+        """The reply's text, without the key. Raises _Status for one that is no success, _Passing where there is none,
+        ModelError for the key."""
         from openai import APIConnectionError, APIStatusError, APITimeoutError
 
         try:
-            return request()
-        except APITimeoutError:
+            text = _within(self._options.timeout, request)
+            return text.replace(self._key, "***") if self._key and len(self._key) >= _LEAST_KEY else text
+        except (APITimeoutError, TimeoutError):
             raise _Passing(f"no answer within model.endpoint.timeout {self._options.timeout:g} s") from None
         except APIConnectionError as error:
             raise _Passing(f"no connection ({sentence(str(error.__cause__ or error), self._key)})") from None
         except APIStatusError as error:
-            said = f"{error.status_code}: {sentence(error.response.text, self._key) or 'no word'}"
+            elsewhere = error.response.headers.get("location", "")
+            said = f"{error.status_code}: {sentence(error.response.text or elsewhere, self._key) or 'no word'}"
             if error.status_code in _DENIED:
                 raise self._denied(said) from None
             raise _Status(error.status_code, said, asked_wait(error.response.headers.get("retry-after"))) from None
@@ -181,7 +188,14 @@ class Server:
     def _judge(self, status: _Status) -> Exception:
         if status.code >= 500 or status.code in _PASSING:
             return _Passing(f"the server answered {status}", status.wait)
-        return self._unknown(f" ({status})") if status.code == 404 else Refusal(str(status))
+        if status.code == 404:
+            return self._unknown(f" ({status})")
+        if status.code in _OF_THE_QUESTION:
+            return Refusal(str(status))
+        return ModelError(
+            f"model.endpoint.url {self._options.url}: the server answered {status}; no photo is at fault, so mend it there, "
+            "then give the same command again, what is answered is kept"
+        )
 
     def _headers(self) -> dict[str, Any]:
         """Without a key no key is sent, also none that lies in the environment for somebody else."""
@@ -201,13 +215,35 @@ class Server:
         )
 
     def _unknown(self, said: str) -> ModelError:
-        names = ", ".join(self._names[:_NAMES_SHOWN]) + (", ..." if len(self._names) > _NAMES_SHOWN else "")
+        names = ", ".join(sentence(name, self._key) for name in self._names[:_NAMES_SHOWN])
+        names += ", ..." if len(self._names) > _NAMES_SHOWN else ""
         known = (
             f"it serves {names}; set {self._name_key} to one of them"
             if names
             else (f"it lists no models; mend {self._name_key}, and see that model.endpoint.url ends in /v1")
         )
         return ModelError(f"the server at {self._options.url} knows no model {self.name}{said}: {known}")
+
+
+def _within(seconds: float, request: Callable[[], str]) -> str:
+    """What a request gives, or its fault. Raises TimeoutError after so many seconds in all: the client's own limit holds for
+    each piece of a reply, and a server may send it byte by byte. Nobody waits for the thread that is left behind."""
+    came: queue.SimpleQueue[str | Exception] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            came.put(request())
+        except Exception as error:
+            came.put(error)
+
+    threading.Thread(target=work, daemon=True, name="spr request").start()
+    try:
+        reply = came.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
 
 
 def _wait(salt: str, number: int) -> float:
@@ -232,12 +268,20 @@ def _key(variable: str | None) -> str | None:
 
 def _client(options: Endpoint, key: str | None) -> OpenAI:
     try:
-        from openai import OpenAI
+        from openai import DefaultHttpxClient, OpenAI
     except ImportError:
         raise ModelError(
             "model.endpoint needs the openai package; pip install 'spatial-preference-rewarding[endpoint]'"
         ) from None
     # Whatever is left out here the client would take from variables that are meant for another server.
-    return OpenAI(
-        base_url=options.url, api_key=key or "none", organization="", project="", timeout=options.timeout, max_retries=0
+    client = OpenAI(
+        base_url=options.url,
+        api_key=key or "none",
+        organization="",
+        project="",
+        timeout=options.timeout,
+        max_retries=0,
+        http_client=DefaultHttpxClient(follow_redirects=False),
     )
+    client._custom_headers = {}  # Those of OPENAI_CUSTOM_HEADERS, which no argument replaces.
+    return client

@@ -41,7 +41,7 @@ def check_directory(where: str, name: str) -> None:
         raise ModelError(
             f"{where} is a directory without config.json; name one that holds a model's config, tokenizer and weights"
         )
-    if not path.exists() and (path.is_absolute() or path.parts[:1] == ("..",) or len(path.parts) > 2):
+    if not path.exists() and (path.is_absolute() or name.startswith(".") or len(path.parts) > 2):
         raise ModelError(f"{where} does not exist; name a directory that holds a model, or a model on the hub")
 
 

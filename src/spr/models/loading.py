@@ -33,6 +33,7 @@ from transformers.utils import is_torchvision_available
 from spr.errors import ModelError
 from spr.models.conversation import PLAIN
 from spr.models.identity import directory_digest, identity
+from spr.models.own_code import check_own_code
 from spr.models.ported import register
 from spr.models.quiet import quiet_from_disk
 from spr.recipe_model import Model
@@ -57,7 +58,7 @@ def load_model_and_processor(
 
     With `model.quantization` 4bit the weights are NF4 and `dtype` is what is computed in. Raises ModelError for a
     checkpoint that is missing, unreadable, incomplete, or no image-text-to-text model with a processor that can write
-    prompts, and for 4bit where it cannot be had.
+    prompts; for 4bit where it cannot be had; and for weights that do not fit into the device's memory.
     """
     quantized = _quantized(recipe_part, device, dtype or recipe_part.dtype)
     config = load_config(recipe_part)
@@ -81,7 +82,8 @@ def load_model_and_processor(
             f"model.name {recipe_part.name}: its weights lack {len(missing)} tensors of the architecture, e.g. {missing[0]}; "
             "they would be random numbers, so complete the checkpoint"
         )
-    return (model if quantized else model.to(device)).eval(), processor
+    with _faults(recipe_part):
+        return (model if quantized else model.to(device)).eval(), processor
 
 
 def load_processor(recipe_part: Model) -> ProcessorMixin:
@@ -149,6 +151,7 @@ def load_config(recipe_part: Model) -> PreTrainedConfig:
         raise ModelError(f"model.name {name} holds no config.json; name a directory that save_pretrained wrote")
     if not path.is_dir() and (path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1):
         raise ModelError(f"model.name {name} is no directory; name an existing one, or a model on the hub as owner/name")
+    check_own_code(recipe_part)
     register()
     with _faults(recipe_part):
         return AutoConfig.from_pretrained(name, **_source(recipe_part))
@@ -169,6 +172,11 @@ def _without_video(family: type[ProcessorMixin]) -> type[ProcessorMixin]:
 def _faults(recipe_part: Model) -> Iterator[None]:
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"model.name {recipe_part.name} does not fit into the device's memory; free it, take a larger device, or set "
+            "model.quantization to 4bit, which generates only (`spr plan` says what a run needs)"
+        ) from error
     except _LOADING_FAULTS as error:
         raise ModelError(f"model.name {recipe_part.name} {_fault(recipe_part, ' '.join(str(error).split()))}") from error
 

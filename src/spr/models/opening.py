@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from spr.models.base import GroundingModel
+from spr.models.base import Generation, GroundingModel, Request, Sampling
 from spr.models.endpoint_requests import served_identity
 from spr.recipe_model import Model
 
@@ -20,6 +21,18 @@ def open_model(model: Model, device: str, adapter: Path | None = None, log: Path
     from spr.models.transformers import TransformersModel
 
     return TransformersModel(model, device, adapter)
+
+
+def answer_each(
+    model: GroundingModel, groups: Iterable[Sequence[Request]], sampling: Sampling
+) -> Iterator[list[list[Generation]]]:
+    """The answers to group after group of requests, in their order; the next group is taken when it is needed, by a server
+    some time before the last one is answered. Raises what the model raises."""
+    from spr.models.endpoint import EndpointModel
+
+    if isinstance(model, EndpointModel):
+        return model.generate_each(groups, sampling)
+    return (model.generate(group, sampling) if group else [] for group in groups)
 
 
 def identity_of(model: Model, adapter: Path | None = None) -> str:

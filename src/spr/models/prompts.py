@@ -87,7 +87,7 @@ class Prompts:
     def _continued(self, rows: Sequence[Asked], new_tokens: int) -> Inputs:
         """Prefixes up to the last image, each once, as keys and values; and the rest of every row. Where a rest needs the
         image again, each different prompt once."""
-        if not all(self._conversation.continues(row.text) for row in rows):
+        if any(self._conversation.looks_again(row.text) for row in rows):
             return self._repeated(rows, new_tokens)
         mark, token = self._processor.image_token, self._processor.image_token_id
         firsts, order = self._distinct([Asked(row.text[: row.text.rindex(mark) + len(mark)], row.images) for row in rows])
@@ -140,14 +140,16 @@ class Prompts:
     def _best_way(self) -> Way:
         """The way that computes the least and gives the logits of whole prompts, tried on one grey image."""
         ways = [self._decoded] if self._model.config.is_encoder_decoder else [self._repeated]
-        rows = self._about_grey(_SHORT, _OTHER, _SHORT) if self._pads else self._about_grey(_SHORT, _SHORT)
-        if self._conversation.continues(rows[0].text) and getattr(self._processor, "image_token_id", None) is not None:
+        if self._conversation.continues and getattr(self._processor, "image_token_id", None) is not None:
             ways.insert(0, self._continued)
+        rows = self._about_grey(_SHORT, _OTHER, _SHORT) if self._pads else self._about_grey(_SHORT, _SHORT)
         whole = first_logits(self._model, self._whole(rows, 1))
         for way in ways:
             try:
                 if agree(whole, first_logits(self._model, way(rows, 1))):
                     return way
+            except torch.OutOfMemoryError:  # says nothing of the way; the batch will be halved, and this tried again
+                raise
             except Exception as error:  # whatever a family does not support, the answer is no
                 logger.info("%s is of no use to this model: %s", way.__name__, error)
         return self._whole

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from spr.errors import RecipeError
 from spr.models.image_tokens import ImageRule, anyres, fixed, merged, tiled
 from spr.recipe_model import Model
 
@@ -61,6 +62,8 @@ _QWEN_LIMITS = {
     "Qwen/Qwen3-VL-8B-Instruct": (16, 256 * 256, 4096 * 4096),
 }
 """Patch side and the limits on an image's pixels in the published preprocessor_config.json."""
+_EDGES = ("shortest_edge", "longest_edge")
+"""Of these processors, bounds on the area, whatever their names say."""
 
 # fmt: off
 PUBLISHED = {
@@ -87,7 +90,10 @@ PUBLISHED = {
 
 
 def published(model: Model) -> Known | str:
-    """The shape of a model of the table, with the recipe's settings of its processor; or why there is none, as text."""
+    """The shape of a model of the table, with the recipe's settings of its processor; or why there is none, as text.
+
+    Raises RecipeError for settings that no processor could have.
+    """
     shape = PUBLISHED.get(model.name)
     if shape is None:
         return "the model's config.json is not here"
@@ -99,14 +105,33 @@ def published(model: Model) -> Known | str:
 
 
 def _qwen(name: str, settings: dict[str, Any]) -> ImageRule:
-    patch, least, most = _QWEN_LIMITS[name]
-    size = settings.pop("size", {})
-    least = settings.pop("min_pixels", size.get("shortest_edge", least))
-    return merged(patch, least, settings.pop("max_pixels", size.get("longest_edge", most)))
+    patch, *limits = _QWEN_LIMITS[name]
+    size = settings.get("size", {})
+    if not isinstance(size, dict):
+        raise RecipeError(
+            f"model.processor.size is {size!r}; it should be {{shortest_edge: ..., longest_edge: ...}}, both in pixels"
+        )
+    if set(size) <= set(_EDGES):  # with others it stays, as a setting whose meaning is not known
+        settings.pop("size", None)
+    for place, (edge, other) in enumerate(zip(_EDGES, ("min_pixels", "max_pixels"), strict=True)):
+        if edge in size:
+            limits[place] = _count(f"size.{edge}", size[edge])
+        if other in settings:
+            limits[place] = _count(other, settings.pop(other))
+    if limits[0] > limits[1]:
+        raise RecipeError(f"model.processor: at least {limits[0]} pixels and at most {limits[1]} leave no size for an image")
+    return merged(patch, *limits)
 
 
 def _internvl(_: str, settings: dict[str, Any]) -> ImageRule:
-    return tiled(side=448, tokens=256, patches=1025, most=settings.pop("max_patches", 12))
+    most = _count("max_patches", settings.pop("max_patches", 12))
+    return tiled(side=448, tokens=256, patches=1025, most=most)
+
+
+def _count(key: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise RecipeError(f"model.processor.{key} is {value!r}; it should be a whole number of at least 1")
+    return value
 
 
 def _constant(rule: ImageRule) -> Callable[[str, dict[str, Any]], ImageRule]:

@@ -27,6 +27,9 @@ from spr.recipe_model import Model
 __all__ = ["TransformersModel", "load_model_and_processor", "load_processor", "model_identity"]
 
 
+_NO_ROOM = "one prompt alone does not fit into the device's memory; lower the pixel limits, or free the device"
+
+
 @dataclass(frozen=True, slots=True)
 class _Row:
     """One answer to make: to the request at `place`, for its seed number `draw`."""
@@ -66,7 +69,7 @@ class TransformersModel:
         draws = [request.seeds[:1] if sampling.temperature == 0 else request.seeds for request in requests]
         rows = [_Row(i, j, asked[i], seed) for i, seeds in enumerate(draws) for j, seed in enumerate(seeds)]
         answers: dict[tuple[int, int], Generation] = {}
-        kinds = [self._prompts.kind(item) for item in asked]
+        kinds = self._kinds(asked)
         for kind in sorted(set(kinds)):
             queue = [row for row in rows if kinds[row.place] == kind]
             for start in range(0, len(queue), sampling.batch_size):
@@ -83,12 +86,18 @@ class TransformersModel:
         notes, self._notes = dict(self._notes), Counter()
         return notes
 
+    def _kinds(self, asked: Sequence[Asked]) -> list[tuple[int, int]]:
+        try:
+            return [self._prompts.kind(item) for item in asked]
+        except torch.OutOfMemoryError:
+            raise ModelError(_NO_ROOM) from None
+
     def _answer(self, rows: list[_Row], sampling: Sampling) -> list[Generation]:
         try:
             return self._write(rows, sampling)
         except torch.OutOfMemoryError:
             if len(rows) == 1:
-                raise ModelError("one prompt alone does not fit into the device's memory; lower the pixel limits") from None
+                raise ModelError(_NO_ROOM) from None
         # Outside the except clause, whose traceback would keep the failed batch's tensors alive.
         self._notes["halved_batches"] += 1
         torch.cuda.empty_cache()

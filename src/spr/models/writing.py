@@ -1,14 +1,15 @@
 """How a model's texts write boxes, as its dialect reads them: whether it is the right dialect, and the right frame.
 
 A dialect of another family reads little or nothing; one with the right mark-up and a wrong frame reads boxes that lie
-elsewhere than the annotated ones do. Both are shown in numbers; nothing here mends or chooses anything.
+elsewhere than the annotated ones do, where another reading's do not. Both are shown in numbers; nothing here mends or chooses
+anything.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from spr.boxes import Box, FloatArray, Size
 from spr.models import dialects
 from spr.models.base import Dialect
-from spr.records import RegionQuery
+from spr.models.meeting import MEETS, Meeting, Texts, compare, sample
 
 BINS = 10
 """Tenths of the image's side."""
@@ -31,7 +32,7 @@ SHORT_REACH = 0.6
 """Reach of the boxes, as a share of the annotated ones', under which the frame is doubted (ours)."""
 MANY_ALIKE = 0.5
 """Share of queries with equal texts throughout from which sampling is doubted (ours)."""
-_SAMPLE = 200
+_NAMED = 3
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,12})?")
 
 
@@ -43,7 +44,7 @@ class Writing:
     `written` and `annotated` count the corners of the readable boxes, and those of the ground truth, by the tenth of the
     image's side they lie in; `reach` is how far each goes (95th percentile of the far corners, as a share of the side; NaN
     without any). Of `queries`, all texts of `alike` are the same. `others` maps other dialects to the share of texts they
-    find a readable box in, where that is more.
+    find a readable box in, where that is more. `meeting` says how many of the boxes meet annotated objects.
     """
 
     dialect: str
@@ -59,6 +60,7 @@ class Writing:
     annotated: list[int]
     reach: tuple[float, float]
     others: dict[str, float]
+    meeting: Meeting
 
     @property
     def parse_rate(self) -> float:
@@ -89,20 +91,33 @@ class Writing:
                 f"the boxes reach to {self.reach[0]:.0%} of the image's side, where the annotated ones reach to "
                 f"{self.reach[1]:.0%}{_FRAME}"
             )
+        if self.meeting.better:
+            said.append(self._elsewhere())
         return said
+
+    def _elsewhere(self) -> str:
+        """The doubt of boxes that meet clearly fewer objects than they do in other readings; the family's own come first."""
+        family = [name for name, _ in dialects.FAMILIES[self.dialect].readings]
+        better = sorted(self.meeting.better, key=lambda label: label.split(" (")[0] not in family)[:_NAMED]
+        named = ", ".join(f"{label} {self.meeting.others[label]:.0%}" for label in better)
+        return (
+            f"{self.meeting.share:.0%} of the boxes meet an annotated object (IoU {MEETS:g} or more) as {self.dialect} reads "
+            f"them here, but read as others clearly more do: {named}{_FRAME}"
+        )
 
     def values(self) -> dict[str, Any]:
         """Everything as plain json values; what is not defined is null."""
-        plain = {name: getattr(self, name) for name in self.__slots__ if name != "reach"}
+        plain = {name: getattr(self, name) for name in self.__slots__ if name not in ("reach", "meeting")}
         reach = dict(zip(("written", "annotated"), (_or_none(value) for value in self.reach), strict=True))
-        return {**plain, "parse_rate": _or_none(self.parse_rate), "reach": reach, "doubts": self.doubts()}
+        rest = {"meeting": self.meeting.values(), "parse_rate": _or_none(self.parse_rate), "reach": reach}
+        return {**plain, **rest, "doubts": self.doubts()}
 
 
 _FRAME = "; is the frame right (model.dialect, model.dialect_options)? `spr doctor --model` compares readings"
 
 
-def describe(texts: Sequence[tuple[str, RegionQuery]], dialect: Dialect) -> Writing:
-    """Texts, each with the query it answers, as `dialect` reads them."""
+def describe(texts: Texts, dialect: Dialect, progress: Callable[[int], None] = lambda _: None) -> Writing:
+    """Texts, each with the query it answers, as `dialect` reads them; `progress` is told of each one that is read."""
     unreadable: Counter[str] = Counter()
     attempting = reading = 0
     shares: list[FloatArray] = []
@@ -113,6 +128,7 @@ def describe(texts: Sequence[tuple[str, RegionQuery]], dialect: Dialect) -> Writ
         reading += bool(boxes)
         unreadable.update(mention.reason for mention in mentions if mention.box is None)
         shares.append(_shares(boxes, query.size))
+        progress(1)
     queries = {query.query_id: query for _, query in texts}
     different: dict[str, set[str]] = {query_id: set() for query_id in queries}
     for text, query in texts:
@@ -133,6 +149,7 @@ def describe(texts: Sequence[tuple[str, RegionQuery]], dialect: Dialect) -> Writ
         annotated=_tenths(annotated),
         reach=(_reach(written), _reach(annotated)),
         others=_others(texts, dialect.name) if texts and reading < ENOUGH_READ * len(texts) else {},
+        meeting=compare(texts, dialect),
     )
 
 
@@ -164,15 +181,15 @@ def _scales(texts: Iterable[str]) -> dict[str, int]:
     return counts
 
 
-def _others(texts: Sequence[tuple[str, RegionQuery]], own: str) -> dict[str, float]:
-    """Other dialects that find a readable box in more of up to 200 evenly spaced texts, best first; three at most."""
-    sample = [texts[i] for i in np.linspace(0, len(texts) - 1, min(len(texts), _SAMPLE)).round().astype(int).tolist()]
-    rates = {name: _rate(sample, family()) for name, family in dialects.FAMILIES.items()}
+def _others(texts: Texts, own: str) -> dict[str, float]:
+    """Other dialects that find a readable box in more of a sample of the texts, best first; three at most."""
+    drawn = sample(texts)
+    rates = {name: _rate(drawn, family()) for name, family in dialects.FAMILIES.items()}
     better = {name: rate for name, rate in rates.items() if name != own and rate > rates[own]}
-    return dict(sorted(better.items(), key=lambda item: (-item[1], item[0]))[:3])
+    return dict(sorted(better.items(), key=lambda item: (-item[1], item[0]))[:_NAMED])
 
 
-def _rate(texts: Sequence[tuple[str, RegionQuery]], dialect: Dialect) -> float:
+def _rate(texts: Texts, dialect: Dialect) -> float:
     read = sum(any(mention.box is not None for mention in dialect.parse(text, query.size)) for text, query in texts)
     return read / len(texts)
 

@@ -15,12 +15,12 @@ from spr.pipeline.funnel import of_source, write_source
 from spr.pipeline.metrics import write_metrics
 from spr.recipe import Recipe
 from spr.recipe_model import REACHED_BY
-from spr.records import Prediction
+from spr.records import Dropped, Prediction
 from spr.running.files import write_atomic, write_json
 from spr.running.local import LocalEngine
 from spr.running.progress import say
 from spr.running.run_dir import RunDir, changed_keys
-from spr.running.shards import parquet_bytes
+from spr.running.shards import parquet_bytes, reasons
 from spr.running.steps import STALE, Step, StepState, inspect
 
 _METRICS = {"rec": rec_metrics, "regions": region_metrics}
@@ -51,7 +51,8 @@ def evaluate(recipe: Recipe, out: Path, task: str, adapter: Path | None = None) 
 def evaluate_task(recipe: Recipe, run: RunDir, engine: LocalEngine, name: str, adapter: Path | None) -> dict[str, Any]:
     """Make, merge and count one task's predictions, in a directory whose lock is held.
 
-    `{"n": 0}` and no file when every item was dropped: there is no accuracy of nothing.
+    An item that either side dropped is counted on neither, but under its reason in `dropped`. `{"n": 0}` and no file when
+    every item was dropped: there is no accuracy of nothing.
     """
     task = evaluation_task(recipe, run, name, adapter, say)
     if task.reading:
@@ -60,16 +61,22 @@ def evaluate_task(recipe: Recipe, run: RunDir, engine: LocalEngine, name: str, a
     for step in task.steps:
         engine.run(step)
     found: dict[str, list[Prediction]] = {}
+    dropped: dict[str, Dropped] = {}
     for side in (BASE, TUNED):
         answered = task.side(side)
         if answered is not None:
             found[side] = answered.store.all_rows()
+            dropped |= {row.row_id: row for row in answered.store.all_dropped()}
             write_atomic(run.evaluation(name, side) / "predictions.parquet", parquet_bytes(found[side], Prediction))
+    # What one side has no answer to is left out of both: a comparison is paired.
+    found = {side: [row for row in rows if row.item_id not in dropped] for side, rows in found.items()}
     if not found[BASE]:
         (run.path / "eval" / name / "metrics.json").unlink(missing_ok=True)
         say(f"eval/{name}: every item was dropped, so there is nothing to count; {run.path / 'dropped'} holds the reasons")
         return {"n": 0}
     metrics = _METRICS[name](found[BASE], found.get(TUNED), recipe.evaluation.bootstrap, recipe.seed, task.subset_of)
+    if dropped:
+        metrics["dropped"] = reasons(list(dropped.values()))
     for side in found:
         write_json(run.evaluation(name, side) / "metrics.json", {"n": metrics["n"], **metrics[side]})
     write_json(run.path / "eval" / name / "metrics.json", metrics)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spr.models.identity import check_directory
 from spr.pipeline.assembly import BASE, TUNED, Say, Task, data_steps, evaluation_task, pair_store, task_names
 from spr.recipe import Recipe
 from spr.records import Scene
@@ -66,21 +67,23 @@ class Survey:
 
 
 def plan(recipe: Recipe, out: Path, say: Say = say_on_stderr) -> Plan:
-    """What `run(recipe, out)` would do, and take. Needs no weights and no network; measures the device for about a second.
+    """What `run(recipe, out)` would do, and take. Needs no weights and no network; measures the device.
 
     Raises SprError for a source or task file that cannot be read, and for a device that is not here; ResumeError for a
-    directory of another layout; ModelError where shards lie whose model cannot be read.
+    directory of another layout; ModelError for a path that is no model's, and where shards lie whose model cannot be read.
     """
     from spr.pipeline.estimates.plan import takes
     from spr.pipeline.estimates.steps import Estimator
 
+    if recipe.candidates.source == "model" and recipe.model.endpoint is None:
+        check_directory(f"model.name {recipe.model.name}", recipe.model.name)
     run = RunDir(out)
     if run.exists:
         run.check()
     found = survey(recipe, run, read_scenes(recipe.source, recipe.queries, say).scenes, say, keys=False)
     expected = _estimates(recipe, found)
     rows = {name: state.rows if state.finished else expected.get(name, 0) for name, state in found.states.items()}
-    say("estimating memory, disk and time; the device is measured for a second")
+    say("estimating memory, disk and time; the device is measured for a moment")
     estimator = Estimator(recipe, found.steps, found.states, rows)
     estimates = {name: estimator.of(name) for name in found.states}
     steps = tuple(PlanRow(state, rows[name], not state.finished, estimates[name]) for name, state in found.states.items())

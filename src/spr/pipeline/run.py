@@ -10,7 +10,7 @@ from spr.candidates import ImportStage
 from spr.errors import DataError, RecipeError, ResumeError
 from spr.models import dialects
 from spr.models.writing import describe
-from spr.pipeline import funnel, planning
+from spr.pipeline import funnel, planning, refusals
 from spr.pipeline.assembly import DATA, pair_store, task_names
 from spr.pipeline.evaluating import adapter_of, evaluate_task
 from spr.pipeline.metrics import write_metrics
@@ -19,7 +19,7 @@ from spr.records import PreferencePair
 from spr.running.devices import device_names, free_memory, limit_threads
 from spr.running.files import write_json
 from spr.running.local import LocalEngine
-from spr.running.progress import JobMeter, say
+from spr.running.progress import JobMeter, meter, say
 from spr.running.run_dir import RunDir
 from spr.running.steps import Step
 from spr.sources.coco import SceneReading, read_scenes
@@ -40,12 +40,16 @@ def run(recipe: Recipe, out: Path, until: str | None = None, force: bool = False
     last = STAGES.index(until or STAGES[-1])
     device_names(recipe.resources.devices)
     with opened(out) as directory:
+        refusals.check_recipe_runs(recipe, STAGES[: last + 1])
         reading = read_scenes(recipe.source, recipe.queries, say)
-        if last >= STAGES.index("train"):
-            _check_trainable(recipe)
         steps = _begin(recipe, directory, reading, until, force)
+        refusals.check_reachable(recipe, steps)
+        if last >= STAGES.index("eval"):
+            refusals.check_references_fit(recipe, steps)
         engine = LocalEngine(recipe.resources.devices, recipe.resources.threads)
         for name in DATA[: last + 1]:
+            if name == "candidates":
+                refusals.check_candidates_fit(recipe, steps[name])
             engine.run(steps[name])
             if name == "candidates":
                 _describe_writing(recipe, directory, steps)
@@ -133,19 +137,13 @@ def _describe_writing(recipe: Recipe, directory: RunDir, steps: dict[str, Step])
     """Say how well the dialect reads the candidates, before they are scored by it."""
     queries = {query.query_id: query for query in steps["queries"].store.all_rows()}
     texts = [(row.text, queries[row.query_id]) for row in steps["candidates"].store.all_rows()]
-    found = describe(texts, dialects.of(recipe.model))
+    with meter("reading", len(texts), "texts") as tick:
+        found = describe(texts, dialects.of(recipe.model), tick)
     write_json(directory.writing_file, found.values())
     if texts:
         say(f"candidates: {found.parse_rate:.1%} of {found.texts:,} texts hold a box that {found.dialect} can read")
     for doubt in found.doubts():
         say(f"WARNING: {doubt}")
-
-
-def _check_trainable(recipe: Recipe) -> None:
-    """Refuse before hours of generation what could not be trained after them."""
-    from spr.training.base import check_trainable
-
-    check_trainable(recipe.model)
 
 
 def _train_if_any(recipe: Recipe, directory: RunDir) -> None:

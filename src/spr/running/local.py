@@ -1,7 +1,8 @@
 """The local engine: which shards of a stage are to be made, on this machine, and making them.
 
 With one device everything happens in this process, so that a debugger works; with several, one spawned worker each. The
-shards and their bytes are the same. An engine decides where a shard runs, never what is in it.
+shards and their bytes are the same. A stage that asks a server (`served`) always runs here: the server's requests are
+counted over the run, and its answers are what takes long. An engine decides where a shard runs, never what is in it.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class LocalEngine:
     def _compute(self, step: Step, pending: Sequence[int], tick: Tick) -> Generator[tuple[int, ShardResult]]:
         tasks: Iterable[Task] = ((index, step.source.rows(index)) for index in pending)
         devices = device_names(self.devices)[: len(pending)]
-        if len(self.devices) > 1:
+        if len(self.devices) > 1 and not getattr(step.stage, "served", False):
             return compute_on(step.stage, tasks, devices, self.threads, tick)
         return self._compute_here(step.stage, tasks, devices[0], tick)
 

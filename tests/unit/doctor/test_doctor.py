@@ -211,6 +211,16 @@ def test_a_lead_that_turns_from_image_to_image_is_noise():
     assert not found.decided
 
 
+def test_the_first_box_of_an_answer_counts():
+    """The right box, then one elsewhere: 200 x 40 pixels against none of them."""
+    (own,) = readings("tiny")
+    rows = [RecItem(str(n), f"{n}.png", *WIDE, "it", (100.0, 50.0, 300.0, 100.0)) for n in range(9)]
+    right, wrong = (own.dialect.ground("it", box, WIDE) for box in (rows[0].box, (0.0, 150.0, 50.0, 200.0)))
+    for text, overlap in ((f"{right} , {wrong}", 1), (f"{wrong} , {right}", 0)):
+        (score,) = compare([Answer(row, text) for row in rows], [own]).scores
+        assert score.mean_iou == pytest.approx(overlap)
+
+
 def test_answers_without_boxes_name_no_reading():
     rows = [RecItem(str(n), f"{n}.png", *WIDE, "it", (100.0, 20.0, 300.0, 120.0)) for n in range(9)]
     found = compare([Answer(row, "I see nothing.") for row in rows], readings("llava-onevision"))
@@ -220,7 +230,7 @@ def test_answers_without_boxes_name_no_reading():
 
 def test_the_bundled_model_is_calibrated_from_either_kind_of_source(world, capsys):
     for source in ("rec.json", "annotations.json"):
-        found = visit.calibrate(str(TINY), world / source, "tiny", 8, None)
+        found = visit.calibrate(str(TINY), world / source, "tiny", 8)
         (score,) = found.scores
         assert (found.references, score.readable) == (8, 100)
         assert score.mean_iou > 0.5
@@ -242,7 +252,7 @@ def test_references_whose_images_cannot_be_used_are_left_out_and_said(world, tmp
     ("model", "source", "dialect", "fault", "said"),
     [
         (TINY, None, "tiny", RecipeError, "--model needs --source"),
-        (TINY, "rec.json", None, RecipeError, "--model needs --dialect: how it writes boxes, one of cogvlm,"),
+        (TINY, "rec.json", None, RecipeError, "name it with --dialect: cogvlm,"),
         (TINY, "rec.json", "parrot", RecipeError, "'parrot'; it must be one of"),
         ("/no/such/model", "rec.json", "tiny", ModelError, "--model /no/such/model does not exist"),
         (TINY, "none.json", "tiny", DataError, r"none\.json: No such file"),
@@ -250,13 +260,13 @@ def test_references_whose_images_cannot_be_used_are_left_out_and_said(world, tmp
 )
 def test_what_is_wrong_with_a_calibration_is_said(world, model, source, dialect, fault, said):
     with pytest.raises(fault, match=said):
-        visit.calibrate(str(model), source and world / source, dialect, 8, None)
+        visit.calibrate(str(model), source and world / source, dialect, 8)
 
 
 def test_a_model_that_cannot_be_loaded_is_named(world):
     rows = references(world / "rec.json", world, 2)
     with pytest.raises(ModelError, match="nowhere is no directory"):
-        ask("nowhere", "tiny", rows, world)
+        ask(Model(name="nowhere", dialect="tiny"), rows, world)
 
 
 def spr(monkeypatch, *arguments):
@@ -276,9 +286,20 @@ def test_the_command_prints_tables_and_the_path_of_the_sheet(monkeypatch, tmp_pa
         assert name in said
 
 
-def test_the_command_refuses_what_belongs_to_a_model_without_one(monkeypatch, tmp_path, capsys):
-    assert spr(monkeypatch, "doctor", "--source", tmp_path / "rec.json") == 2
-    assert "name it with --model" in capsys.readouterr().err
+@pytest.mark.parametrize("option", ["--source", "--dialect", "--limit", "--image-root", "--set"])
+def test_the_command_refuses_what_belongs_to_a_model_without_one(monkeypatch, tmp_path, capsys, option):
+    assert spr(monkeypatch, "doctor", "--out", tmp_path / "new", option, "10") == 2
+    assert f"{option}" in (said := capsys.readouterr().err)
+    assert said.endswith("are for a model; name it with --model\n")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_command_refuses_a_place_for_a_sheet_that_is_not_drawn(monkeypatch, tmp_path, capsys):
+    assert spr(monkeypatch, "doctor", "--out", tmp_path / "new", "--model", TINY) == 2
+    assert f"--out {tmp_path / 'new'} is for the sheet, which is not drawn for a model" in capsys.readouterr().err
+
+
+def test_the_command_refuses_a_file_in_the_place_of_the_sheets_folder(monkeypatch, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert spr(monkeypatch, "doctor", "--out", tmp_path / "file") == 2
     assert "name a directory that can be written" in capsys.readouterr().err
@@ -287,3 +308,6 @@ def test_the_command_refuses_what_belongs_to_a_model_without_one(monkeypatch, tm
 def test_the_command_calibrates(monkeypatch, world, capsys):
     assert spr(monkeypatch, "doctor", "--model", TINY, "--source", world / "rec.json", "--dialect", "tiny", "--limit", 4) == 0
     assert "Readings of the same 4 answers" in capsys.readouterr().out
+    limits = ("--set", "model.dialect_options.frame=padded")
+    assert spr(monkeypatch, "doctor", "--model", TINY, "--source", world / "rec.json", "--dialect", "tiny", *limits) == 2
+    assert "dialect tiny: unknown option frame" in capsys.readouterr().err

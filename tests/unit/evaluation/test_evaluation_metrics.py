@@ -125,6 +125,12 @@ def test_the_rec_table_shows_gains_with_their_intervals() -> None:
     assert "subset of 10,834" in " ".join(lines)
 
 
+def test_a_table_says_what_was_dropped() -> None:
+    metrics = rec_metrics(rec(BASE, 4), rec(TUNED, 4), 200, 0) | {"dropped": {"image_missing": 1200, "refused": 1}}
+    *_, lines = shown(rec_table(metrics))
+    assert "(4 expressions; dropped: image_missing 1,200, refused 1)" in " ".join(" ".join(lines).split())
+
+
 def test_the_table_of_base_alone_shows_its_own_intervals() -> None:
     *rows, _ = shown(rec_table(rec_metrics(rec(BASE, 4), None, 200, 0)))
     assert rows[0] == ["Acc@0.5", "75.00", "[75.00, 75.00]"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +94,15 @@ def test_by_n_the_same_words_about_the_same_image_are_one_question() -> None:
     assert [(body["seed"], body.get("n")) for body in server.bodies] == [(1, 3), (3, None)]
 
 
+def test_by_n_other_words_are_another_question_and_every_answer_is_progress() -> None:
+    requests = [Request((RED,), "a", (1,)), Request((RED,), "b", (2, 3, 4)), Request((RED,), "a", (5,))]
+    brought: list[int] = []
+    with chat_server(echo) as server:
+        found = model(server, samples="n", concurrency=1).generate(requests, DRAWN, brought.append)
+    assert [[answer.text for answer in answers] for answers in found] == [["a 1 0"], ["b 2 0", "b 2 1", "b 2 2"], ["a 1 1"]]
+    assert brought == [2, 3]
+
+
 def test_a_server_that_ignores_n_is_found_out() -> None:
     said = "samples is n, but the server at .* gave 1 of 2 answers; set model.endpoint.samples: ask"
     with chat_server(lambda body, number: says("one")) as server, pytest.raises(ModelError, match=said):
@@ -114,7 +126,12 @@ def test_so_many_requests_are_under_way_and_no_more(concurrency: int) -> None:
 
 FAULTS = {
     "503": fails(503, "loading"),
+    "408": fails(408, "too slow"),
+    "409": fails(409, "in use"),
+    "425": fails(425, "too early"),
     "429": fails(429, "slow down"),
+    "nested": Reply(200, "[" * 200_000),
+    "a nested fault": Reply(500, "[" * 200_000),
     "no word": Reply(0),
     "no json": Reply(200, "<html>Welcome to nginx</html>"),
     "no choices": Reply(200, '{"object": "list", "choices": []}'),
@@ -160,6 +177,47 @@ def test_a_server_that_stalls_is_timed_out() -> None:
         model(server, timeout=0.2, retries=0).generate([Request((RED,), "a", (1,))], DRAWN)
 
 
+class Dripping(BaseHTTPRequestHandler):
+    """Sends a reply byte by byte for six seconds."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "100000")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(60):
+                self.wfile.write(b" ")
+                time.sleep(0.1)
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+def test_a_server_that_drips_is_timed_out() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Dripping)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    began = time.monotonic()
+    with pytest.raises(ModelError, match=r"no answer within model\.endpoint\.timeout 0\.5 s \(tries: 1\)"):
+        model(f"http://127.0.0.1:{server.server_address[1]}/v1", timeout=0.5, retries=0)
+    assert time.monotonic() - began < 3
+    server.shutdown()
+    server.server_close()
+
+
+def test_nobody_waits_for_a_thread_that_asks() -> None:
+    found: list[threading.Thread] = []
+
+    def looks(body: dict[str, Any], number: int) -> Reply:
+        found.extend(thread for thread in threading.enumerate() if thread.name.startswith("spr "))
+        return says("a")
+
+    with chat_server(looks) as server:
+        model(server).generate([Request((RED,), "a", (1,))], DRAWN)
+    assert {thread.name for thread in found} == {"spr endpoint", "spr request"}
+    assert all(thread.daemon for thread in found)
+
+
 def test_a_server_is_left_alone_for_as_long_as_it_asks() -> None:
     came: list[float] = []
 
@@ -201,29 +259,6 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(ModelError, match=r"pip install 'spatial-preference-rewarding\[endpoint\]'"):
         model("http://127.0.0.1:1/v1")
-
-
-def test_one_refused_question_is_an_answer_without_text() -> None:
-    def reply(body: dict[str, Any], number: int) -> Reply:
-        return fails(400, "context too long") if body["seed"] == 2 else says("a dog")
-
-    with chat_server(reply) as server:
-        (answers,) = model(server).generate([Request((RED,), "a", (1, 2, 3))], DRAWN)
-    assert answers == [Generation("a dog", "stop", 7, 3), Generation("", "refused", 0, 0), Generation("a dog", "stop", 7, 3)]
-    assert len(server.bodies) == 3
-
-
-def test_a_server_that_refuses_everything_stops_the_run_in_its_own_words() -> None:
-    said = "refuses every question of a shard; to the first it said 400: At most 1 image"
-    reply = fails(400, "At most 1 image(s) may be provided in one prompt.")
-    with chat_server(lambda body, number: reply) as server, pytest.raises(ModelError, match=said):
-        model(server).generate([Request((RED, BLUE), "a", (1, 2))], DRAWN)
-
-
-def test_a_server_that_filters_everything_stops_the_run() -> None:
-    filtered = says("", finish_reason="content_filter")
-    with chat_server(lambda body, number: filtered) as server, pytest.raises(ModelError, match="it filtered the answer"):
-        model(server).generate([Request((RED,), "a", (1, 2))], DRAWN)
 
 
 def test_no_questions_are_no_trouble() -> None:

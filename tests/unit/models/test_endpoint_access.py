@@ -50,9 +50,19 @@ def test_the_key_of_the_named_variable_is_sent(monkeypatch: pytest.MonkeyPatch) 
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
+def test_the_key_is_sent_whatever_headers_lie_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer another\nX-Other: another")
+    with chat_server(answers) as server:
+        EndpointModel(recipe(server.url, api_key_env=VARIABLE)).generate(ONE, DRAWN)
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+    assert "another" not in str(server.headers)
+
+
 def test_without_a_named_variable_no_key_is_sent_whoevers_lies_around(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
         monkeypatch.setenv(variable, KEY)
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"X-Other-Secret: {KEY}\nAuthorization: Bearer {KEY}")
     with chat_server(answers) as server:
         EndpointModel(recipe(server.url)).generate(ONE, DRAWN)
     assert KEY not in str(server.headers)
@@ -101,13 +111,58 @@ def test_a_server_that_wants_a_key_names_where_to_put_it() -> None:
         EndpointModel(recipe(server.url))
 
 
-@pytest.mark.parametrize("reply", [Reply(500, KEY), Reply(200, KEY), fails(400, KEY), fails(404, KEY), fails(429, KEY)])
+@pytest.mark.parametrize("reply", [Reply(500, KEY), Reply(200, KEY), fails(402, KEY), fails(404, KEY), fails(429, KEY)])
 def test_no_fault_says_the_key(reply: Reply, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv(VARIABLE, KEY)
     reply.headers["Retry-After"] = "0"
     with chat_server(lambda body, number: reply) as server, pytest.raises(ModelError, match=r"\*\*\*") as stopped:
         EndpointModel(recipe(server.url, api_key_env=VARIABLE, retries=1)).generate(ONE, DRAWN)
     assert KEY not in str(stopped.value) + caplog.text
+
+
+def test_a_key_that_a_server_repeats_is_in_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+    with chat_server(lambda body, number: says(f"you sent {KEY} : a dog")) as server:
+        asked = EndpointModel(recipe(server.url, api_key_env=VARIABLE), log=tmp_path / "log")
+        ((answer,),) = asked.generate(ONE, DRAWN)
+    assert answer.text == "you sent *** : a dog"
+    assert KEY not in (tmp_path / "log").read_text()
+
+
+def test_no_reason_of_an_answers_end_says_a_key_however_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "dog")
+    with (
+        chat_server(lambda body, number: says("a", finish_reason="by a dog")) as server,
+        pytest.raises(ModelError, match=r"ended by by a \*\*\*: ") as stopped,
+    ):
+        EndpointModel(recipe(server.url, api_key_env=VARIABLE)).generate(ONE, DRAWN)
+    assert "dog" not in str(stopped.value)
+
+
+@pytest.mark.parametrize("key", ["12345678", "sk-s3cret"])
+def test_a_key_of_eight_characters_is_no_word(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, key)
+    with chat_server(lambda body, number: says(f"a {key}")) as server:
+        ((answer,),) = EndpointModel(recipe(server.url, api_key_env=VARIABLE)).generate(ONE, DRAWN)
+    assert answer.text == "a ***"
+
+
+def test_a_key_that_is_a_word_stays_in_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "dog")
+    with chat_server(answers) as server:
+        ((answer,),) = EndpointModel(recipe(server.url, api_key_env=VARIABLE)).generate(ONE, DRAWN)
+    assert answer.text == "a dog"
+
+
+@pytest.mark.parametrize("name", [f"echo {KEY}", "echo" * 50_000])
+def test_names_of_models_are_said_without_the_key_and_no_longer_than_a_sentence(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+    with chat_server(answers, lists(name)) as server, pytest.raises(ModelError, match="it serves echo") as stopped:
+        EndpointModel(recipe(server.url, api_key_env=VARIABLE))
+    assert KEY not in str(stopped.value)
+    assert len(str(stopped.value)) < 600
 
 
 def test_the_key_is_in_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,10 +191,11 @@ def test_a_server_that_does_not_tell_what_it_serves_is_asked(models: Reply) -> N
     assert (server.listed, len(server.bodies)) == (1, 1)
 
 
-def test_a_path_is_asked_for_where_hub_models_alone_are_listed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["/a/model", "./model", "~/model", f"some/model@{'a' * 40}"])
+def test_a_path_or_a_commit_is_asked_for_where_hub_models_alone_are_listed(name: str) -> None:
     with chat_server(answers, lists("some/other")) as server:
-        EndpointModel(recipe(server.url, served_name=str(tmp_path))).generate(ONE, DRAWN)
-    assert server.bodies[0]["model"] == str(tmp_path)
+        EndpointModel(recipe(server.url, served_name=name)).generate(ONE, DRAWN)
+    assert server.bodies[0]["model"] == name
 
 
 def test_a_model_that_is_not_found_when_asked_stops_the_run(tmp_path: Path) -> None:
@@ -195,6 +251,23 @@ def test_a_server_makes_its_own_batches_and_has_its_own_dtype() -> None:
     assert stage.recipe_part == CandidateStage(Candidates(), model, Path("photos"), 0).recipe_part
 
 
+def test_how_a_servers_answers_are_read_is_in_the_key(tmp_path: Path) -> None:
+    model = recipe("http://a/v1").model_copy(update={"dialect": "qwen2.5-vl"})
+    other = model.model_copy(update={"dialect_options": {"min_pixels": 3136, "max_pixels": 1_003_520}})
+    parts = [CandidateStage(Candidates(prompts=("plain",)), one, tmp_path, 0).recipe_part for one in (model, other)]
+    assert parts[0] != parts[1]
+    there = [RecStage(one, Evaluation(backend="endpoint"), tmp_path).recipe_part for one in (model, other)]
+    assert there[0] != there[1]
+
+
+def test_how_long_a_servers_answers_may_be_is_in_an_evaluations_key(tmp_path: Path) -> None:
+    parts = [
+        RecStage(recipe("http://a/v1"), Evaluation(backend="endpoint", max_new_tokens=most), tmp_path).recipe_part
+        for most in (64, 65)
+    ]
+    assert parts[0] != parts[1]
+
+
 def test_evaluation_asks_the_server_only_where_the_recipe_says_so(tmp_path: Path, adapter: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
@@ -226,3 +299,23 @@ def test_base_and_tuned_have_two_names() -> None:
     endpoint = {"url": "http://a/v1", "tuned_name": "some/model"}
     with pytest.raises(RecipeError, match=r"endpoint\.tuned_name is some/model, which names the base model"):
         check_recipe(values(model={"name": "some/model", "dialect": "tiny", "endpoint": endpoint}), "test")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [
+        ({"url": "http://127.0.0.1:1/v1#sk-frag-0123"}, "url: it must hold no key or password"),
+        ({"url": "http://127.0.0.1:1/v1?key=sk-frag-0123"}, "url: it must hold no key or password"),
+        ({"url": "http://sk-frag-0123@127.0.0.1:1/v1"}, "url: it must hold no key or password"),
+        ({"url": "http://127.0.0.1:sk-frag-0123/v1"}, "url: its port must be a number from 0 to 65535"),
+        ({"url": "http://127.0.0.1:99999/v1"}, "url: its port must be a number from 0 to 65535"),
+        ({"url": "http://exa mple/v1"}, "url: it must be an http or https address"),
+        ({"api_key_env": "sk-frag-0123"}, "api_key_env: it must be the name of an environment variable"),
+        ({"timeout": 1e300}, r"timeout is 1e\+300; it should be less than or equal to 86400"),
+    ],
+)
+def test_an_address_or_a_key_that_cannot_be_is_refused_without_being_repeated(endpoint: dict[str, Any], said: str) -> None:
+    asked = values(model={"name": "some/model", "dialect": "tiny", "endpoint": {"url": "http://a/v1", **endpoint}})
+    with pytest.raises(RecipeError, match=rf"test: model\.endpoint\.{said}") as refused:
+        check_recipe(asked, "test")
+    assert "sk-frag-0123" not in str(refused.value)

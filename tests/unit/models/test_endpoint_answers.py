@@ -41,6 +41,23 @@ def test_a_filtered_answer_is_refused() -> None:
     assert [answer.finish_reason for answer in answers_of(text, 2)] == ["refused", "stop"]
 
 
+def test_an_answer_that_was_all_thought_is_empty_and_cut_off() -> None:
+    thought = {"message": {"content": None, "reasoning_content": "hm"}, "finish_reason": "length"}
+    assert answers_of(completion(thought, completion_tokens=5), 1) == [Generation("", "length", 0, 5)]
+
+
+def test_an_answer_that_says_why_there_is_none_is_refused() -> None:
+    declined = {"message": {"content": None, "refusal": "I cannot help with that"}, "finish_reason": "stop"}
+    assert answers_of(completion(declined), 1) == [Generation("", "refused", 0, 0)]
+
+
+@pytest.mark.parametrize("count", [10**30, 2**31, -1, True, 2.5, "7", None])
+def test_what_is_no_count_counts_nothing(count: Any) -> None:
+    (answer,) = answers_of(completion(choice("a"), prompt_tokens=count, completion_tokens=count), 1)
+    assert (answer.prompt_tokens, answer.completion_tokens) == (0, 0)
+    assert type(answer.prompt_tokens) is int
+
+
 def test_half_a_character_does_not_reach_a_file() -> None:
     text = '{"choices": [{"message": {"content": "a \\ud83d \\ud83d\\ude00"}, "finish_reason": "stop"}]}'
     assert answers_of(text, 1)[0].text == "a \N{REPLACEMENT CHARACTER} \N{GRINNING FACE}"
@@ -56,7 +73,10 @@ def test_half_a_character_does_not_reach_a_file() -> None:
         ('{"choices": ["a"]}', "without choices"),
         ('{"choices": [{"finish_reason": "stop"}]}', "without content"),
         (completion(choice(None)), "without content"),
-        (completion(choice("a", "abort")), "ended by 'abort'"),
+        (completion(choice("a", "abort")), "ended by abort"),
+        (completion(choice("a", ["stop"])), "ended by .'stop'."),
+        (completion(choice("a", "z" * 100_000)), r"ended by z{297}\.\.\.$"),
+        ("[" * 200_000, "no json"),
         (completion(choice("a", None)), "ended by None"),
         (completion(choice("a"), choice("b")), "2 answers where 1 were asked for"),
     ],
@@ -72,7 +92,7 @@ def test_fewer_answers_than_asked_for_are_told_apart() -> None:
     assert few.value.count == 1
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"data": null}', '{"data": [{}]}', '{"data": []}'])
+@pytest.mark.parametrize("text", ["", "[]", "[" * 200_000, '{"data": null}', '{"data": [{}]}', '{"data": []}'])
 def test_a_server_that_does_not_tell_its_models_has_none(text: str) -> None:
     assert names_of(text) == ()
 
@@ -87,6 +107,10 @@ def test_names_of_models() -> None:
 )
 def test_a_servers_own_message_is_found_wherever_it_stands(text: str) -> None:
     assert sentence(text, None) == "too long"
+
+
+def test_a_message_that_is_nested_without_end_is_cut() -> None:
+    assert sentence("[" * 200_000, None) == "[" * 297 + "..."
 
 
 def test_a_key_is_taken_out_of_what_a_server_says() -> None:

@@ -43,6 +43,14 @@ def test_a_torn_last_line_is_passed_over_and_the_next_one_stands_alone(path: Pat
     assert [again.find(key) for key in ("one", "two", "three", "four")] == [[DOG], None, [CAT], [DOG]]
 
 
+def test_a_log_knows_who_answered_before(path: Path) -> None:
+    log = RequestLog(path)
+    log.add("one", {"model": "base"}, [DOG])
+    assert not log.knows("base")
+    again = RequestLog(path)
+    assert (again.knows("base"), again.knows("tuned")) == (True, False)
+
+
 def test_without_a_path_nothing_is_kept(tmp_path: Path) -> None:
     RequestLog(None).add("one", {}, [DOG])
     assert list(tmp_path.iterdir()) == []

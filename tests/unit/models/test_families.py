@@ -194,6 +194,8 @@ def test_florence2_answers_begin_after_the_decoders_own_tokens(models, pictures)
     ((answer,),) = models["florence2"].generate([Request((pictures[0],), "a dog", (1,))], GREEDY)
     assert not answer.text.startswith(("</s>", "<s>"))
     assert answer.completion_tokens == 8
+    begins = models["florence2"]._model.generation_config
+    assert (begins.decoder_start_token_id, begins.forced_bos_token_id) == (2, 0)
 
 
 def test_kosmos2_is_not_padded_because_it_counts_the_pads(models, pictures, monkeypatch):

@@ -11,7 +11,7 @@ from transformers import LlamaConfig
 
 import tiny_random
 from spr.errors import ModelError
-from spr.models.loading import load_model_and_processor, model_identity
+from spr.models.loading import load_config, load_model_and_processor, model_identity
 from spr.recipe import Model
 
 
@@ -157,9 +157,27 @@ def test_a_models_own_code_is_not_run(remote):
 
 def test_a_models_own_code_is_run_when_the_recipe_says_so(remote):
     folder, marker = remote
-    model, _ = load_model_and_processor(recipe(folder, trust_remote_code=True, revision="main"), "cpu")
+    model, _ = load_model_and_processor(recipe(folder, trust_remote_code=True), "cpu")
     assert type(model).__name__ == "ForeignModel"
     assert marker.exists()
+
+
+@pytest.mark.parametrize("file", ["config.json", "processor_config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("pointer", ["someone/else--foreign.Foreign", [None, "someone/else--foreign.Foreign"]])
+def test_code_in_another_repository_is_not_run_whatever_the_recipe_says(remote, file, pointer):
+    folder, marker = remote
+    values = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
+    (folder / file).write_text(json.dumps(values | {"auto_map": {"AutoConfig": pointer}}))
+    with pytest.raises(ModelError, match=rf"its {file} takes code from someone/else, which no revision pins"):
+        load_config(recipe(folder, trust_remote_code=True, revision="0" * 40))
+    assert not marker.exists()
+
+
+def test_a_file_that_is_no_json_is_named(remote):
+    folder, _ = remote
+    (folder / "tokenizer_config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"tokenizer_config\.json cannot be read"):
+        load_config(recipe(folder, trust_remote_code=True))
 
 
 @pytest.mark.parametrize(("device", "lack"), [("cpu", "a CUDA device"), ("cuda:0", "bitsandbytes installed")])

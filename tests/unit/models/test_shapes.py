@@ -15,7 +15,7 @@ from transformers import (
 
 import tiny_random
 from published_configs import BILLIONS, config
-from spr.errors import ModelError
+from spr.errors import ModelError, RecipeError
 from spr.models.image_tokens import Seen
 from spr.models.loading import load_processor
 from spr.models.own_shape import count, own_shape
@@ -86,6 +86,34 @@ def test_a_setting_of_the_processor_that_the_table_does_not_know_gives_no_number
     said = published(Model(name="OpenGVLab/InternVL3-8B-hf", dialect="internvl", processor={"crop_to_patches": False}))
     assert said == "what model.processor.crop_to_patches does to image tokens is known only where the model's files are here"
     assert known("OpenGVLab/InternVL3-8B-hf", max_patches=1).image((1024, 768)) == Seen(258, 1025)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "said"),
+    [
+        ("Qwen/Qwen2.5-VL-7B-Instruct", {"size": 300}, r"model\.processor\.size is 300; it should be \{shortest_edge"),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", {"size": {"longest_edge": None}}, r"size\.longest_edge is None; it should be a whole"),
+        (
+            "Qwen/Qwen3-VL-8B-Instruct",
+            {"min_pixels": "abc"},
+            r"model\.processor\.min_pixels is 'abc'; it should be a whole number",
+        ),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", {"max_pixels": 100}, "at least 3136 pixels and at most 100 leave no size"),
+        (
+            "OpenGVLab/InternVL3-8B-hf",
+            {"max_patches": 0},
+            r"model\.processor\.max_patches is 0; it should be a whole number of at",
+        ),
+    ],
+)
+def test_settings_that_no_processor_could_have_are_refused(name: str, setting: dict[str, object], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        published(Model(name=name, dialect="ferret", processor=setting))
+
+
+def test_a_size_by_other_edges_gives_no_number() -> None:
+    model = Model(name="Qwen/Qwen3-VL-8B-Instruct", dialect="qwen3-vl", processor={"size": {"height": 300, "width": 300}})
+    assert published(model) == "what model.processor.size does to image tokens is known only where the model's files are here"
 
 
 def test_a_model_that_is_neither_here_nor_in_the_table_is_unknown() -> None:

@@ -10,6 +10,7 @@ from transformers import GenerationConfig
 
 import tiny_random
 from spr.errors import ModelError
+from spr.models import prompts as prompts_module
 from spr.models.base import Request, Sampling
 from spr.models.transformers import TransformersModel, load_model_and_processor
 from spr.recipe import Model
@@ -154,6 +155,42 @@ def test_a_batch_that_does_not_fit_is_halved_and_noted(models, pictures, monkeyp
     assert model.generate(requests, Sampling(1.0, 1.0, 4, 8)) == expected
     assert model.take_notes() == {"halved_batches": 2}
     assert model.take_notes() == {}
+
+
+def test_too_little_memory_for_a_trial_says_nothing_of_the_way(recipes, pictures, monkeypatch):
+    model = TransformersModel(recipes["llava"], "cpu")
+    requests = [Request((pictures[0],), "where ?", (1, 2))]
+    continued, full = prompts_module.continue_from, []
+
+    def once_full(*args):
+        if not full:
+            full.append(True)
+            raise torch.OutOfMemoryError
+        return continued(*args)
+
+    monkeypatch.setattr(prompts_module, "continue_from", once_full)
+    model.generate(requests, Sampling(1.0, 1.0, 4))
+    assert model.take_notes() == {"halved_batches": 1}
+    assert model._prompts._way.__name__ == "_continued"
+
+
+def test_no_memory_at_all_is_one_sentence(recipes, pictures, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise torch.OutOfMemoryError
+
+    model = TransformersModel(recipes["llava"], "cpu")
+    monkeypatch.setattr(prompts_module, "first_logits", full)
+    with pytest.raises(ModelError, match="one prompt alone does not fit into the device's memory"):
+        model.generate([Request((pictures[0],), "where ?", (1,))], Sampling(1.0, 1.0, 4))
+
+
+def test_weights_that_do_not_fit_are_said_to(recipes, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(ModelError, match="does not fit into the device's memory"):
+        load_model_and_processor(recipes["llava"], "cpu")
 
 
 def test_an_image_mark_inside_a_prompt_is_refused(models, pictures):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from transformers import AutoModel, CLIPConfig, GroundingDinoConfig, GroundingDi
 
 from spr.models.image_tokens import Seen
 from spr.models.shapes import Shape
-from spr.pipeline.estimates import costs, disk, work
+from spr.pipeline.estimates import costs, device, disk, steps, work
 from spr.pipeline.estimates.costs import Batch, Pairs
 from spr.pipeline.estimates.device import Speed, measure
 from spr.pipeline.estimates.scorers import ENCODERS, FINDERS, scoring
@@ -189,3 +190,54 @@ def test_a_device_is_measured_within_two_seconds() -> None:
     assert speed.flops > 1e8
     assert speed.bandwidth > 1e8
     assert 0 < speed.call < 0.01
+
+
+def test_a_device_is_measured_with_the_threads_that_will_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, asked = torch.get_num_threads(), []
+    set_threads = torch.set_num_threads
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: asked.append(count) or set_threads(count))
+    measure("cpu", "float32", 2, (64, 128))
+    assert asked == [2, before]
+
+
+def test_speeds_are_what_was_done_in_the_seconds_that_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_seconds", lambda operation, name: 0.5)
+    speed = measure("cpu", "float32", 1, (64, 4096))
+    # 1,024 tokens by 64 by at most 1,024, a product and a sum each; 64 MiB read and written.
+    assert (speed.flops, speed.bandwidth, speed.call) == (2 * 1024 * 64 * 1024 / 0.5, 2 * 2**26 / 0.5, 0.5)
+
+
+def test_what_takes_over_a_second_is_done_once() -> None:
+    import time
+
+    calls: list[float] = []
+
+    def slow() -> torch.Tensor:
+        calls.append(time.sleep(1.05) or 0.0)
+        return torch.zeros(1)
+
+    assert device._seconds(slow, "cpu") == pytest.approx(1.05, abs=0.3)
+    assert len(calls) == 1
+
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"A question has {work.QUESTION} tokens",
+        f"without any, {work.BOX_ANSWER} |",
+        f"a batch writes {costs.LONGEST:g} times as long as its mean answer",
+        f"{costs.CALLS} small operations a layer; sampled rows {costs.DRAW} more each",
+        f"({costs.LIBRARIES >> 20} MB a worker)",
+        f"{costs.FUSED_COLUMNS:,} words at a time",
+        f"Products reach {'half' if costs.USE_OF_PRODUCTS == 0.5 else costs.USE_OF_PRODUCTS} of",
+        f"{1000 * steps.ROW_SECONDS:g} ms a row",
+        f"Shards: {disk.SHARD // 1000} kB each",
+        f"({min(disk.ROW.values())} to {max(disk.ROW.values())} bytes) with {disk.TOKEN:g} bytes a token",
+        f"({disk.TOKENIZER} bytes a word). Report: {disk.REPORT >> 20} MB",
+    ],
+)
+def test_every_assumption_is_the_one_that_the_document_states(said: str) -> None:
+    assert said in " ".join((ROOT / "docs/plan.md").read_text().split())

@@ -21,6 +21,7 @@ def make_metrics() -> dict[str, Any]:
                 "base": _side(base, 0.7213),
                 "tuned": _side(tuned, 0.7422),
                 "delta": {"acc": gain, "ci95": around},
+                "dropped": {"image_missing": 4},
             },
             "regions": {
                 "n": 300,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from synthetic_metrics import make_metrics
 from synthetic_run import ALL, write_run
 
-from spr.report import write_figures, write_report
+from spr.report import charts, write_figures, write_report
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 NASTY = "<script>alert('x')</script><img src=x onerror=alert(1)> & \"quoted\" "
@@ -105,7 +106,24 @@ def test_the_funnel_states_reasons_and_counts(full: Path) -> None:
     assert "44 in = 40 went on + 4 dropped: too few objects 4" in words
     assert "40 regions → 200 descriptions" in words
     assert "40 in = 39 went on + 1 dropped: too long 1" in words
-    assert "Dropped before an answer: image missing 4." in words
+    assert "Left out for want of an answer: image missing 4." in words
+
+
+def test_the_corners_are_drawn_as_written_beside_the_annotated(full: Path) -> None:
+    writing = json.loads((full.parents[1] / "metrics.json").read_text())["writing"]
+    assert writing["written"] != writing["annotated"]
+    assert charts.corners(writing["written"], writing["annotated"], "Corners of the boxes") in full.read_text()
+
+
+def test_the_share_of_boxes_that_meet_objects_is_told_with_that_of_other_readings(full: Path) -> None:
+    # The synthetic texts are Ferret's, which counts like five others; two count to 999.
+    meeting = json.loads((full.parents[1] / "metrics.json").read_text())["writing"]["meeting"]
+    words = Page(full).words
+    shares = [f"{100 * share:.1f} %" for share in (meeting["share"], *meeting["others"].values())]
+    assert f"Of {meeting['boxes']:,} boxes in 200 texts, {shares[0]} meet an annotated object of their region" in words
+    assert words.count("read as") == 1
+    for name, share in zip(meeting["others"], shares[1:], strict=True):
+        assert f"as {name} {share}" in words
 
 
 def test_nothing_is_loaded_from_anywhere(full: Path) -> None:

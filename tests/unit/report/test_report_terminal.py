@@ -1,4 +1,4 @@
-"""One pair as text."""
+"""One pair as text, and how the texts write boxes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spr.errors import DataError
 from spr.records import Detection
 from spr.report.case import Case, Cases
 from spr.report.data import read_run
-from spr.report.terminal import case_text
+from spr.report.terminal import case_text, writing_text
 
 NASTY = "[bold]loud[/bold] [link=http://x]\x1b[31m:smile:\x07 "
 
@@ -31,6 +31,38 @@ def shown(case: Case, width: int = 160) -> str:
     for piece in case_text(case):
         console.print(piece)
     return out.getvalue()
+
+
+def test_how_the_texts_write_boxes_is_told_with_bars_and_with_other_readings() -> None:
+    meeting = {"texts": 7, "boxes": 1200, "share": 0.25, "others": {"qwen2.5-vl": 0.9}, "better": ["qwen2.5-vl"]}
+    values = {
+        "dialect": "qwen3-vl",
+        "texts": 7,
+        "parse_rate": 1.0,
+        "boxes": 1200,
+        "unreadable": {},
+        "numbers": {"0 to 1": 3},
+        "written": [0, 1, 4, 8, 0, 0, 0, 0, 0, 0],
+        "annotated": [8, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        "meeting": meeting,
+        "doubts": ["who knows"],
+    }
+
+    def said(told: dict[str, object]) -> str:
+        out = io.StringIO()
+        console = Console(file=out, width=160)
+        for piece in writing_text(told):
+            console.print(piece)
+        return out.getvalue()
+
+    text = said(values)
+    assert " ▁▄█      " in text
+    assert "█        ▁" in text
+    assert "boxes that meet an annotated object" in text
+    assert "25.0 % of 1,200 in 7 texts; as qwen2.5-vl 90.0 %" in text
+    assert "WARNING: who knows" in text
+    older = {name: value for name, value in values.items() if name != "meeting"}
+    assert "boxes that meet" not in said(older)
 
 
 def test_all_facts_of_a_pair_are_told(cases: Cases) -> None:

@@ -57,7 +57,10 @@ def get(name: str, **frame: Any) -> Dialect:
     known = [option for option in inspect.signature(FAMILIES[name]).parameters if option not in ("args", "kwargs")]
     for option in frame:
         if option not in known:
-            raise RecipeError(f"dialect {name}: unknown option {option}; known are: {', '.join(known) or 'none'}")
+            raise RecipeError(
+                f"model.dialect_options.{option}: dialect {name}: unknown option {option}; "
+                f"known are: {', '.join(known) or 'none'}"
+            )
     return FAMILIES[name](**frame)
 
 

@@ -7,10 +7,11 @@ What counts as an attempt at a box: brackets that hold nothing but numbers, at l
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from spr.models.dialects.markup import Mark, MarkupDialect, Part, Span, worded
+from spr.boxes import Box, Size
+from spr.models.dialects.markup import Edit, Mark, MarkupDialect, Part, Span, worded
 
 _BRACKETS = re.compile(r"\[\[?(?P<body>[\d\s.,;+-]*)(?P<close>\]\]?)?")
 """What may be mark-up: `body` stands inside, `close` are the closing brackets. Looks at each character once."""
@@ -33,12 +34,24 @@ class BracketDialect(MarkupDialect):
         """All brackets that hold numbers."""
         found: list[Mark] = []
         since = 0
+        for span, parts in self.attempts(text):
+            found.append(worded(text, span, parts, since))
+            since = found[-1].item[1]
+        return found
+
+    def attempts(self, text: str) -> Iterator[tuple[Span, tuple[Part, ...]]]:
+        """Where there are brackets that hold numbers, and the boxes in them, at least one each."""
         for match in _BRACKETS.finditer(text):
             span, parts = _parts(text, match)
             if parts:
-                found.append(worded(text, span, parts, since))
-                since = found[-1].item[1]
-        return found
+                yield span, parts
+
+    def _replace(self, text: str, mark: Mark, part: Part, box: Box, size: Size) -> list[Edit]:
+        """As everywhere; the last of several boxes in brackets that were cut off gets the bracket that it lacks."""
+        edits = super()._replace(text, mark, part, box, size)
+        if part.fault == "unclosed" and len(mark.parts) > 1 and not part.lone:
+            return [(span, f"{new}]") for span, new in edits]
+        return edits
 
 
 def _parts(text: str, match: re.Match[str]) -> tuple[Span, tuple[Part, ...]]:
@@ -63,9 +76,11 @@ def _pieces(text: str, span: Span, first: int, last: int, closed: bool) -> list[
 
 
 def part(text: str, piece: Span, span: Span | None, unclosed: bool) -> Part:
-    """The box in `text[piece]`; `span` is that of its mark-up where that holds it alone, else it is that of its own text."""
+    """The box in `text[piece]`; `span` is that of its mark-up where that holds it alone, else it is that of its own text,
+    stray commas and all."""
     numbers = tuple(found.span() for found in _NUMBER.finditer(text, *piece))
-    own = span or (numbers[0][0] if numbers else piece[0], numbers[-1][1] if numbers else piece[1])
+    said = text[slice(*piece)]
+    own = span or (piece[1] - len(said.lstrip()), piece[0] + len(said.rstrip()))
     if unclosed:
         return Part(own, numbers, "unclosed")
     if len(numbers) != 4:

@@ -47,7 +47,9 @@ class CogVLM(BracketDialect):
         return f"Where is {expression}? answer in [[x0,y0,x1,y1]] format."
 
     def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:  # noqa: ARG002 (the protocol's)
-        """The plain region question: the authors' question about a region, ending like the one for boxes in a caption."""
+        """The plain region question, with the ending of the authors' one for boxes in a caption. Their question about a
+        region, `Tell me what you see within the designated area [[..]] in the picture.`, is answered by words without boxes,
+        and here they are wanted."""
         return (
             f"Can you provide a description of the area {self.region_text(box, size)} in the image and include the "
             "coordinates [[x0,y0,x1,y1]] for each mentioned object?"

@@ -1,10 +1,11 @@
 """InternVL 2 to 3.5: `<ref>a dog</ref><box>[[100, 200, 300, 400]]</box>`; several boxes are `<box>[[..], [..]]</box>`.
 
 Frame: 0-1000 of the original image, each axis alone, whatever tiles it is cut into. A number is
-`round(pixel / width * 1000)`.
+`round(pixel / width * 1000)`, as `normalize_coordinates` of the documentation has it for these models. For InternVL-Chat 1.5,
+the one before, its authors answered `int(pixel / width * 1000)`, up to one step lower.
 Source: the chat data format of InternVL's documentation (internvl.readthedocs.io, Grounding / Detection Data) and
-`internvl_chat/eval/refcoco/evaluate_grounding.py` of OpenGVLab/InternVL. `<ref>`, `</ref>`, `<box>` and `</box>` are special
-tokens of its tokenizers.
+`internvl_chat/eval/refcoco/evaluate_grounding.py` of OpenGVLab/InternVL; issue 285 there for 1.5. `<ref>`, `</ref>`, `<box>`
+and `</box>` are special tokens of its tokenizers.
 """
 
 from __future__ import annotations

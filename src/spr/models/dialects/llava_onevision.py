@@ -29,7 +29,7 @@ class LlavaOnevision(BracketDialect):
 
     def __init__(self, frame: Frame = "original") -> None:
         if frame not in get_args(Frame):
-            raise RecipeError(f"dialect llava-onevision: frame is {frame!r}; it must be original or padded")
+            raise RecipeError(f"model.dialect_options.frame is {frame!r}; for llava-onevision it must be original or padded")
         self.frame = frame
 
     @property
@@ -45,7 +45,7 @@ class LlavaOnevision(BracketDialect):
         return Grid(size, ((side - size[0]) / 2, (side - size[1]) / 2), (1 / side, 1 / side), (1.0, 1.0))
 
     def numbers(self, box: Box, size: Size, like: Sequence[str]) -> list[str]:
-        """Rounded to two decimals, or to as many as the model wrote itself."""
+        """Rounded to two decimals, or to as many as the model wrote itself if those are more."""
         places = decimal_places(like, _PLACES)
         return decimals(self.grid(size).cells(box, "nearest", 10.0**-places), places, like)
 

@@ -27,15 +27,23 @@ def integers(cells: Sequence[int], like: Sequence[str]) -> list[str]:
 
 
 def decimal_places(like: Sequence[str], usual: int) -> int:
-    """How many decimals the numbers of `like` show at most; `usual` where none shows any."""
-    return max((len(text.partition(".")[2]) for text in like if "." in text), default=usual)
+    """How many decimals the numbers of `like` show at most, where all of them can be read; `usual` at least, so that a new
+    box is not as coarse as one that was written in few digits."""
+    return max(usual, *_shown(like))
 
 
 def decimals(cells: Sequence[int], places: int, like: Sequence[str]) -> list[str]:
     """Steps of 10 ** -places as decimals in the style of `like`: zeros at the end stay, unless `like` is seen to trim them
-    (numbers of different lengths)."""
-    shown = {len(text.partition(".")[2]) for text in like}
+    (numbers of different lengths, or shorter ones than `places`)."""
+    shown = set(_shown(like))
     texts = [f"{cell / 10**places:.{places}f}" for cell in cells]
-    if len(shown) > 1:
+    if shown != {0} and shown != {places}:
         texts = [f"{whole}.{part.rstrip('0') or '0'}" for whole, _, part in (text.partition(".") for text in texts)]
     return texts
+
+
+def _shown(like: Sequence[str]) -> list[int]:
+    """How many decimals each number shows; none, as if they were whole, where any of them cannot be read."""
+    if any(value(text, integers=False) is None for text in like):
+        return [0]
+    return [len(text.partition(".")[2]) for text in like] or [0]

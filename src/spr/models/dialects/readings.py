@@ -36,12 +36,16 @@ class Reading:
 
 
 def readings(name: str, **options: Any) -> tuple[Reading, ...]:
-    """The dialect `name` with `options` first, then every other reading that its family leaves open.
+    """The dialect `name` with `options` first, then every other reading that its family leaves open; those of the dialect
+    itself keep the options that they do not change.
 
     Raises RecipeError for an unknown name or option.
     """
     own = _reading(name, options)
-    known = [_reading(*other) for other in dialects.FAMILIES[name].readings]
+    known = [
+        _reading(other, {**options, **changes} if other == name else changes)
+        for other, changes in dialects.FAMILIES[name].readings
+    ]
     same = [other for other in known if _same(own, other)]
     return (*(same[:1] or [own]), *(other for other in known if other not in same))
 

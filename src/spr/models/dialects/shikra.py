@@ -34,7 +34,7 @@ class Shikra(BracketDialect):
         return Grid(size, offset, (1 / side, 1 / side), (1.0, 1.0))
 
     def numbers(self, box: Box, size: Size, like: Sequence[str]) -> list[str]:
-        """Rounded to three decimals, or to as many as the model wrote itself."""
+        """Rounded to three decimals, or to as many as the model wrote itself if those are more."""
         places = decimal_places(like, _PLACES)
         return decimals(self.grid(size).cells(box, "nearest", 10.0**-places), places, like)
 

@@ -242,7 +242,8 @@ class Estimator:
         if not made:
             return 0.0 if not self.states[name].shards else None
         spent = sum(item.seconds for item in made) / len(made)
-        return spent * (len(self.states[name].shards) - len(made)) / len(self.devices)
+        served = name in self.steps and getattr(self.steps[name].stage, "served", False)
+        return spent * (len(self.states[name].shards) - len(made)) / (1 if served else len(self.devices))
 
     def _mean_answer(self, name: str) -> float:
         """Mean tokens of the answers in a step's finished shards; 0 without any."""

@@ -7,10 +7,11 @@ import time
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize as reference_resize
 
+from spr.errors import ModelError
 from spr.models import dialects
 from spr.models.dialects.qwen2_5_vl import smart_resize
 
@@ -97,6 +98,26 @@ SIZE = (640, 480)
 FRAGMENTS = ["[", "]", "[[", "]]", "<", ">", "<12>", " ", ", ", ";", "0.5", "12", "999", "-3", "a dog", ".", "\n", "(", ")"]
 FRAGMENTS += ["{", "}", ": ", "[1, 2, 3, 4]", "[1, 2, 3", "[9, 9, 1, 1]", "<1> <2> <3> <4>", "١٢", "é", "\x00", "and "]
 FRAGMENTS += ["9" * 50, "<|im_end|>", "</s>", "```json"]
+FRAGMENTS += [
+    "0.",
+    ".5",
+    "0.1234567890123",
+    "0." + "1" * 400,
+    "[0., 0., 1., 1.]",
+    "[0.1, 0.25, 0.5, 0.75]",
+    "[0.1, 0.2, 0.5, 1]",
+]
+FRAGMENTS += [
+    '"',
+    "'",
+    "\\",
+    ":",
+    '{"a": {',
+    '{"bbox_2d": [',
+    '{"bbox_2d": [[1, 2, 3, 4], [5, 6, 7, 8]]',
+    "{'bbox_2d': [1, 2, 3, 4], ",
+]
+FRAGMENTS += ['"label": "a {b} \\"c\\" d"', "'label': 'a'", '"label": "it\'s', '{"point_2d": [1, 2]}', "}, "]
 
 
 def own_fragments(dialect):
@@ -129,6 +150,12 @@ def test_whatever_is_written_can_be_read_rewritten_and_dropped(dialect, data):
     assert len(dialect.drop(text, size, everything)) <= len(text)
     moved = dialect.rewrite(text, size, dict.fromkeys(everything, (10, 20, 300, 400)))
     assert len(dialect.parse(moved, size)) == len(mentions)
+    x, y = tolerance(dialect, size, (10, 20, 300, 400))
+    for mention in dialect.parse(moved, size):
+        assert mention.status == "ok"
+        off = [abs(written - read) for written, read in zip((10, 20, 300, 400), mention.box, strict=True)]
+        assert max(off[0], off[2]) <= x
+        assert max(off[1], off[3]) <= y
     if mentions:
         first = dialect.parse(dialect.rewrite(text, size, {0: (10, 20, 300, 400)}), size)
         assert [mention.box for mention in first[1:]] == [mention.box for mention in mentions[1:]]
@@ -243,11 +270,25 @@ def test_ten_thousand_boxes(dialect):
     assert all(mention.status == "ok" for mention in mentions)
 
 
-@settings(max_examples=40)
+@settings(max_examples=300)
 @given(
-    size=st.tuples(st.integers(28, 5000), st.integers(28, 5000)),
-    limits=st.sampled_from([(3136, 12845056), (3136, 1003520), (200704, 401408)]),
+    size=st.tuples(st.integers(1, 5000), st.integers(1, 5000)) | st.tuples(st.integers(1, 60), st.integers(1, 2000)),
+    limits=st.sampled_from([(3136, 12845056), (3136, 1003520), (200704, 401408), (784, 3136)]),
 )
+@example(size=(11, 656), limits=(3136, 12845056))
+@example(size=(10, 2000), limits=(3136, 12845056))
+@example(size=(2001, 10), limits=(3136, 12845056))
 def test_smart_resize_agrees_with_the_processor(size, limits):
-    height, width = reference_resize(size[1], size[0], 28, *limits)
-    assert smart_resize(size, *limits) == (width, height)
+    try:
+        height, width = reference_resize(size[1], size[0], 28, *limits)
+    except ValueError:
+        with pytest.raises(ModelError, match=f"an image of {size[0]}x{size[1]} pixels has one side over 200 times"):
+            smart_resize(size, *limits)
+    else:
+        assert smart_resize(size, *limits) == (width, height)
+
+
+def test_a_narrow_image_keeps_the_side_that_the_processor_gives_it():
+    # 11 rounds to 0 of 28 and 656 to 644; 0 is under the least area, so both grow by the root of 3136 / 7216, 0.659,
+    # to 7.3 and 432.5, and up to whole 28s.
+    assert smart_resize((11, 656), 3136, 12845056) == (28, 448)

@@ -60,6 +60,7 @@ def test_each_family_writes_a_phrase_with_its_box(dialect, text):
         (DEEPSEEK, (999, 999), (0, 1.4, 2.6, 999), "<|det|>[[0, 1, 3, 999]]<|/det|>"),
         (MINIGPT, (1000, 1000), (9, 19, 995, 1000), "{<0><1><99><100>}"),  # cut down, not rounded
         (SHIKRA, (201, 100), (0, 0, 201, 100), "[0.000,0.249,1.000,0.746]"),  # 50 of the 101 rows of padding above
+        (SHIKRA, (100, 201), (0, 0, 100, 201), "[0.249,0.000,0.746,1.000]"),  # and 50 of the 101 columns to the left
         (GLM, (2000, 2000), (1, 3, 5, 2000), "<|begin_of_box|>[1,2,3,1000]<|end_of_box|>"),
     ],
     ids=lambda value: getattr(value, "name", ""),
@@ -98,7 +99,7 @@ def test_each_family_reads_its_own_frame(dialect, text, box):
         (INTERNVL, "<box>[[1,2,3,4]]</box>", "<box>[[64,125,192,250]]</box>"),
         (INTERNVL, "<box>1, 2, 3, 4</box>", "<box>64, 125, 192, 250</box>"),
         (MINIGPT, "{<01> <02> <03> <04>}", "{<06> <12> <19> <25>}"),
-        (SHIKRA, "[0.1,0.2,0.3,0.4]", "[0.1,0.1,0.2,0.3]"),  # one decimal, as in the old
+        (SHIKRA, "[0.1,0.2,0.3,0.4]", "[0.064,0.125,0.192,0.25]"),  # as exact as the family, without zeros at the end
         (GLM, "<|begin_of_box|><1, 2, 3, 4><|end_of_box|>", "<|begin_of_box|><64, 125, 192, 250><|end_of_box|>"),
         (QWEN3, '{"label": "x", "bbox_2d": [1,2,3,4]}', '{"label": "x", "bbox_2d": [64,125,192,250]}'),
     ],

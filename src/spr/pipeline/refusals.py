@@ -1,0 +1,82 @@
+"""What a run refuses early: before the annotations are read, and before hours of generation, instead of after them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from spr import images
+from spr.candidates import CandidateStage, check_prompts
+from spr.models import dialects
+from spr.models.base import Dialect
+from spr.models.endpoint_requests import served_name
+from spr.models.fitting import Question, check_fit
+from spr.models.identity import check_directory
+from spr.models.opening import open_model
+from spr.pipeline.assembly import task_names
+from spr.recipe import Recipe
+from spr.records import RecItem, RegionQuery
+from spr.running.steps import Step
+
+
+def check_recipe_runs(recipe: Recipe, stages: Collection[str]) -> None:
+    """Refuse, by the recipe and the model's configuration, what cannot be asked, trained or evaluated in these stages. Reads no
+    data and loads no weights. Raises RecipeError and ModelError."""
+    dialect = dialects.of(recipe.model)
+    if "candidates" in stages and recipe.candidates.source == "model":
+        check_prompts(recipe.candidates.prompts, dialect)
+        if recipe.model.endpoint is None:
+            check_directory(f"model.name {recipe.model.name}", recipe.model.name)
+    if "train" in stages:
+        from spr.training.base import check_trainable
+
+        check_trainable(recipe.model)
+    if "eval" in stages and task_names(recipe) and recipe.evaluation.backend == "endpoint":
+        served_name(recipe.model, adapter=Path())
+
+
+def check_reachable(recipe: Recipe, steps: Mapping[str, Step]) -> None:
+    """Reach the server that candidates are still to come from. Raises ModelError where it cannot be asked: no package, no
+    key, no server, another model."""
+    step = steps.get("candidates")
+    if recipe.model.endpoint is None or step is None or not isinstance(step.stage, CandidateStage):
+        return
+    if len(step.store.indices()) < step.source.count():
+        open_model(recipe.model, "cpu")
+
+
+def check_candidates_fit(recipe: Recipe, step: Step) -> None:
+    """Refuse, before the first of them is asked, prompts that leave no room in the model's context. Raises ModelError."""
+    if recipe.model.endpoint is not None or not isinstance(step.stage, CandidateStage):
+        return
+    stage = step.stage
+    queries = (query for index in _unmade(step) for query in step.source.rows(index))
+    check_fit(recipe.model, _about_regions(stage, queries, dialects.of(recipe.model)), recipe.candidates.max_new_tokens)
+
+
+def check_references_fit(recipe: Recipe, steps: Mapping[str, Step]) -> None:
+    """The same for the referring expressions that the run will end with. Raises ModelError."""
+    step = steps.get("eval/rec/base")
+    if step is None or recipe.evaluation.backend == "endpoint":
+        return
+    items = (item for index in _unmade(step) for item in step.source.rows(index))
+    check_fit(recipe.model, _about_references(items, dialects.of(recipe.model)), recipe.evaluation.max_new_tokens)
+
+
+def _unmade(step: Step) -> list[int]:
+    """The shards that a step has not finished and whose input is there."""
+    done = set(step.store.indices())
+    return [index for index in range(step.source.count()) if index not in done and step.source.digest(index) is not None]
+
+
+def _about_regions(stage: CandidateStage, queries: Iterable[RegionQuery], dialect: Dialect) -> Iterator[Question]:
+    for query in queries:
+        corners = images.crop_corners(query.region, query.size)
+        crop = (corners[2] - corners[0], corners[3] - corners[1])
+        for prompt, with_crop in stage.prompts(query, dialect):
+            yield Question(query.path, prompt, (query.size, crop) if with_crop else (query.size,))
+
+
+def _about_references(items: Iterable[RecItem], dialect: Dialect) -> Iterator[Question]:
+    for item in items:
+        yield Question(item.path, dialect.rec_prompt(item.expression), (item.size,))
