@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from spr import conversions
 from spr.errors import RecipeError, SprError
 
 INTERRUPTED = 130
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(conversions.app, name="models")
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in YAML.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a run.")]

@@ -26,6 +26,9 @@ class Conversation(Protocol):
     continues: bool
     """Whether a text cut after its last image mark is the beginning of the same prompt, so that the rest can follow."""
 
+    def looks_again(self, text: str) -> bool:
+        """Whether what follows the image in a text is read from the image again, so that tokens alone cannot follow."""
+
     def question(self, prompt: str, images: int) -> str:
         """The text of a question about so many images. Raises ModelError when it cannot be written."""
 
@@ -51,6 +54,11 @@ class ChatTemplate:
     def __init__(self, processor: ProcessorMixin) -> None:
         self._processor = processor
         self._tokenizer = processor.tokenizer
+
+    def looks_again(self, text: str) -> bool:
+        """Where it holds a region, whose features come from the image (Ferret)."""
+        region = getattr(self._processor, "region_token", None)
+        return region is not None and region in text
 
     def question(self, prompt: str, images: int) -> str:
         """The user's turn and the beginning of the answer."""
@@ -142,6 +150,10 @@ class PlainPrompt:
         self._tokenizer = processor.tokenizer
         self._plain = PLAIN[type(processor).__name__]
         self.answer_types = self._plain.answer_types
+
+    def looks_again(self, text: str) -> bool:  # noqa: ARG002 (the protocol's)
+        """None of these families does."""
+        return False
 
     def question(self, prompt: str, images: int) -> str:
         """The prompt, after the image marks where the processor does not write them."""

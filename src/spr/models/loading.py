@@ -34,6 +34,7 @@ from spr.errors import ModelError
 from spr.models.conversation import PLAIN
 from spr.models.identity import directory_digest, identity
 from spr.models.own_code import check_own_code
+from spr.models.ported import register
 from spr.models.quiet import quiet_from_disk
 from spr.recipe_model import Model
 
@@ -151,6 +152,7 @@ def load_config(recipe_part: Model) -> PreTrainedConfig:
     if not path.is_dir() and (path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1):
         raise ModelError(f"model.name {name} is no directory; name an existing one, or a model on the hub as owner/name")
     check_own_code(recipe_part)
+    register()
     with _faults(recipe_part):
         return AutoConfig.from_pretrained(name, **_source(recipe_part))
 

@@ -85,7 +85,10 @@ class Prompts:
         return inputs
 
     def _continued(self, rows: Sequence[Asked], new_tokens: int) -> Inputs:
-        """Prefixes up to the last image, each once, as keys and values; and the rest of every row."""
+        """Prefixes up to the last image, each once, as keys and values; and the rest of every row. Where a rest needs the
+        image again, each different prompt once."""
+        if any(self._conversation.looks_again(row.text) for row in rows):
+            return self._repeated(rows, new_tokens)
         mark, token = self._processor.image_token, self._processor.image_token_id
         firsts, order = self._distinct([Asked(row.text[: row.text.rindex(mark) + len(mark)], row.images) for row in rows])
         prefixes = self._process(firsts)
