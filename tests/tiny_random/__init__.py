@@ -6,6 +6,7 @@ weights, which are random and know nothing. Each is well under 2 MB. Not here: t
 
 from __future__ import annotations
 
+from .cogvlm import build_cogvlm
 from .florence2 import build_florence2
 from .internvl import build_internvl
 from .kosmos2 import build_kosmos2
@@ -14,6 +15,7 @@ from .paligemma import build_paligemma
 from .qwen import build_qwen2_5_vl, build_qwen2_vl, build_qwen3_vl
 
 __all__ = [
+    "build_cogvlm",
     "build_florence2",
     "build_internvl",
     "build_kosmos2",

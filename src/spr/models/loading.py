@@ -33,6 +33,7 @@ from transformers.utils import is_torchvision_available
 from spr.errors import ModelError
 from spr.models.conversation import PLAIN
 from spr.models.identity import directory_digest, identity
+from spr.models.ported import register
 from spr.models.quiet import quiet_from_disk
 from spr.recipe_model import Model
 
@@ -148,6 +149,7 @@ def load_config(recipe_part: Model) -> PreTrainedConfig:
         raise ModelError(f"model.name {name} holds no config.json; name a directory that save_pretrained wrote")
     if not path.is_dir() and (path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1):
         raise ModelError(f"model.name {name} is no directory; name an existing one, or a model on the hub as owner/name")
+    register()
     with _faults(recipe_part):
         return AutoConfig.from_pretrained(name, **_source(recipe_part))
 

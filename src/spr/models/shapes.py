@@ -20,8 +20,8 @@ class Shape:
 
     `language` are the parameters of the language model with its token tables, `vision` all others. `kv_width` is what a
     token leaves in the cache of one of the `layers`, keys and values together. `inner` is the width of the MLP.
-    `linear_width` sums inputs and outputs of the language model's linear layers: an adapter of rank r holds r times as
-    many parameters. `tied`: one table serves both ends of the language model.
+    `linear_width` sums inputs and outputs of the language model's linear layers (but those that nothing reads): an adapter of
+    rank r holds r times as many parameters. `tied`: one table serves both ends of the language model.
     """
 
     family: str

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import AutoConfig
 
 from spr.errors import ModelError, RecipeError
-from spr.models.loading import load_model_and_processor
+from spr.models.loading import load_config, load_model_and_processor
 from spr.models.quiet import quiet
 from spr.recipe_model import Model
 from spr.running.files import writing
@@ -47,10 +46,7 @@ def merge(model: Model, adapter: Path, out: Path) -> None:
 
 def _stored_dtype(model: Model) -> str:
     """The precision the checkpoint is stored in, by name. Raises ModelError for quantized weights."""
-    try:
-        config = AutoConfig.from_pretrained(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"model.name {model.name} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    config = load_config(model)
     if getattr(config, "quantization_config", None) is not None:
         raise ModelError(f"{model.name} is quantized; merge into the full-precision weights it was made from")
     return str(config.dtype or torch.float32).removeprefix("torch.")
