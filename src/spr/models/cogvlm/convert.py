@@ -76,7 +76,7 @@ def read_config(weights: Path) -> CogVLMConfig:
     template = found.get("template_version", "base")
     if template != "base":
         raise ModelError(
-            f"{weights} is a checkpoint for prompts of template {template!r}; the grounding ones take the bare question ('base')"
+            f"{weights} is a checkpoint for prompts of template {template!r}; a grounding one takes the bare question ('base')"
         )
     try:
         vision = {ours: found["vision_config"][theirs] for theirs, ours in _VISION.items()}

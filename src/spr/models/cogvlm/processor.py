@@ -64,6 +64,8 @@ class CogVLMProcessor(ProcessorMixin):
 def build_processor(words: Path, config: CogVLMConfig) -> CogVLMProcessor:
     """The family's processor for a model of this config, with the Llama tokenizer that lies in `words`; `<image>` becomes its
     next word. Raises ModelError for a tokenizer that cannot be read or has another number of words than the model."""
+    if not any((words / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        raise ModelError(f"{words} holds neither tokenizer.json nor tokenizer.model; name the folder of lmsys/vicuna-7b-v1.5")
     try:
         tokenizer = LlamaTokenizer.from_pretrained(
             words, add_bos_token=True, extra_special_tokens={"image_token": IMAGE}, local_files_only=True
@@ -71,7 +73,7 @@ def build_processor(words: Path, config: CogVLMConfig) -> CogVLMProcessor:
     except Exception as error:  # what is wrong with a tokenizer's files comes from half a dozen libraries
         raise ModelError(
             f"{words} holds no Llama tokenizer that can be read: {' '.join(str(error).split())[:300]}; name the folder of "
-            "lmsys/vicuna-7b-v1.5, and install sentencepiece where it has tokenizer.model alone"
+            "lmsys/vicuna-7b-v1.5, and install sentencepiece and protobuf where it has tokenizer.model alone"
         ) from error
     if tokenizer.convert_tokens_to_ids(IMAGE) != config.image_token_id:
         raise ModelError(
