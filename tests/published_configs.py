@@ -6,6 +6,8 @@ from typing import Any
 
 from transformers import AutoConfig
 
+from spr.models.ported import register
+
 _QWEN2_7B = {
     "model_type": "qwen2",
     "hidden_size": 3584,
@@ -113,6 +115,25 @@ CONFIGS: dict[str, dict[str, Any]] = {
             "projection_dim": 1024,
         },
     },
+    # THUDM/cogvlm-grounding-generalist-hf, converted
+    "models/cogvlm-17b": {
+        "model_type": "cogvlm",
+        "text_config": {
+            "vocab_size": 32000,
+            "hidden_size": 4096,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+        },
+        "vision_config": {
+            "hidden_size": 1792,
+            "intermediate_size": 15360,
+            "num_hidden_layers": 63,
+            "num_attention_heads": 16,
+            "image_size": 490,
+            "patch_size": 14,
+        },
+    },
 }
 
 BILLIONS = {
@@ -123,11 +144,13 @@ BILLIONS = {
     "microsoft/kosmos-2-patch14-224": 1.66,
     "google/paligemma-3b-mix-448": 2.92,
     "florence-community/Florence-2-large": 0.78,
+    "models/cogvlm-17b": 17.64,
 }
 """Parameters as the hub's pages count them."""
 
 
 def config(name: str) -> Any:
     """The real configuration class of a published model, filled in."""
+    register()
     values = dict(CONFIGS[name])
     return AutoConfig.for_model(values.pop("model_type"), **values)

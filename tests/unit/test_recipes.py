@@ -65,6 +65,7 @@ def loaded(file: Path, annotations: Path, *changes: str) -> Recipe:
 
 
 FAMILIES = {
+    "cogvlm-17b": tiny_random.build_cogvlm,
     "florence-2": tiny_random.build_florence2,
     "internvl3-8b": tiny_random.build_internvl,
     "kosmos-2": tiny_random.build_kosmos2,

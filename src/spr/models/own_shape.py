@@ -73,6 +73,7 @@ def count(config: Any) -> Shape:
         linear_width=sum(part.in_features + part.out_features for part in linear),
         tied=head.weight is model.get_input_embeddings().weight,
         encoder_decoder=bool(config.is_encoder_decoder),
+        experts=getattr(decoder, "experts", 1),
     )
 
 

@@ -1,7 +1,8 @@
 """How large a model is, in the figures that memory and time follow from; and these figures for some published models.
 
 The table holds what the published config.json of each model gives; a test builds every one of them, without weights, and
-counts again. Models that lie here are counted themselves: see `own_shape`.
+counts again. Models that lie here are counted themselves: see `own_shape`. A
+model that is brought along stands under the directory that its recipe converts it to.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ class Shape:
     `language` are the parameters of the language model with its token tables, `vision` all others. `kv_width` is what a
     token leaves in the cache of one of the `layers`, keys and values together. `inner` is the width of the MLP.
     `linear_width` sums inputs and outputs of the language model's linear layers (but those that nothing reads): an adapter of
-    rank r holds r times as many parameters. `tied`: one table serves both ends of the language model.
+    rank r holds r times as many parameters. `tied`: one table serves both ends of the language model. `experts`: every layer
+    holds so many sets of weights, of which a token takes one.
     """
 
     family: str
@@ -35,6 +37,7 @@ class Shape:
     linear_width: int
     tied: bool
     encoder_decoder: bool = False
+    experts: int = 1
 
     @property
     def table(self) -> int:
@@ -43,8 +46,13 @@ class Shape:
 
     @property
     def blocks(self) -> int:
-        """Parameters of the language model without its token tables: what every token is multiplied with."""
+        """Parameters of the language model without its token tables."""
         return self.language - (1 if self.tied else 2) * self.table
+
+    @property
+    def active(self) -> int:
+        """Of the blocks, what a token is multiplied with."""
+        return self.blocks // self.experts
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,8 @@ PUBLISHED = {
         "paligemma", 2_508_662_784, 415_688_432, 18, 2048, 16384, 512, 257_216, 1_225_728, tied=True),
     "florence-community/Florence-2-large": Shape(
         "florence2", 413_671_424, 362_833_920, 12, 1024, 4096, 4096, 51_328, 540_672, tied=True, encoder_decoder=True),
+    "models/cogvlm-17b": Shape(
+        "cogvlm", 13_214_420_992, 4_425_264_384, 32, 4096, 11008, 8192, 32_000, 4_419_328, tied=False, experts=2),
 }
 # fmt: on
 
@@ -116,6 +126,7 @@ _RULES: dict[str, Callable[[str, dict[str, Any]], ImageRule]] = {
     "kosmos-2": _constant(fixed(64, 257)),
     "paligemma": _constant(fixed(1024, 1024)),
     # Most of the tower's weights work at twice the side of what it hands on: 48 x 48 cells.
+    "cogvlm": _constant(fixed(1227, 1226)),
     "florence2": _constant(fixed(577, 48 * 48)),
 }
 """By family, what an image is; a rule takes the settings of the processor that it knows out of the given ones."""

@@ -132,6 +132,7 @@ class CogVLMTextModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_attention_backend = True
     supports_gradient_checkpointing = True
+    experts = 2
 
     def __init__(self, config: CogVLMTextConfig) -> None:
         super().__init__(config)
