@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from spr import conversions
 from spr.errors import RecipeError, SprError
 
 INTERRUPTED = 130
@@ -21,11 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-models = typer.Typer(help="Models that transformers does not have.", no_args_is_help=True, rich_markup_mode=None)
-conversions = typer.Typer(help="Make a published checkpoint a directory that loads like any other.", no_args_is_help=True)
-app.add_typer(models, name="models")
-models.add_typer(conversions, name="convert")
+app.add_typer(conversions.app, name="models")
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in YAML.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a run.")]
@@ -193,22 +190,6 @@ def doctor(
         print(look(out))
     else:
         calibrate(model, source, dialect, limit, image_root)
-
-
-@conversions.command("cogvlm")
-def convert_cogvlm(
-    weights: Annotated[Path, typer.Option("--weights", metavar="W", help="A copy of THUDM/cogvlm-grounding-generalist-hf.")],
-    tokenizer: Annotated[Path, typer.Option("--tokenizer", metavar="T", help="A copy of lmsys/vicuna-7b-v1.5's tokenizer.")],
-    out: NewDir,
-) -> None:
-    """CogVLM-17B, from the authors' files; one of them at a time is in memory."""
-    from spr.models.checkpoint import shards
-    from spr.models.cogvlm.convert import convert
-    from spr.running.progress import meter
-
-    with meter("converting", len(shards(weights)), "files") as tick:
-        convert(weights, tokenizer, out, tick)
-    print(out)
 
 
 def main() -> None:

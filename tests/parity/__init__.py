@@ -1,1 +1,1 @@
-"""Tiny models with seeded weights whose outputs the authors' own code has told: seeds, inputs and expected tensors."""
+"""Ports held to their authors' numbers: what both sides are given, and the script that asked the authors' code."""

@@ -1,11 +1,13 @@
-"""Runs the authors' CogVLM on the tiny seeded weights and writes `cogvlm.npz`. Not a test: their code is no part of this.
+"""Asks the authors' CogVLM and writes what it says to cogvlm.npz.
 
-    python cogvlm_authors.py <checkout of github.com/THUDM/CogVLM> <checkout of github.com/THUDM/SwissArmyTransformer>
+    git clone https://github.com/THUDM/CogVLM && git clone https://github.com/THUDM/SwissArmyTransformer
+    pip install einops
+    PYTHONPATH=CogVLM:SwissArmyTransformer:tests python tests/parity/cogvlm_authors.py
 
-Needs torch, numpy, transformers and einops. The authors' model code runs as it is, but for three things that need a GPU or
-are written for one size: xformers' attention is torch's, the rotary embedding's Triton kernel is the formula that it
-computes, and the width of the vision tower, which their projector takes to be 1792, is read from the arguments. What only
-CogAgent needs (timm) is an empty name.
+made with commits f7283b2 and 63dc23a (0.4.11) of these, torch 2.13.0 and transformers 5.23.0, on a CPU in float32. Their
+model, text processor and positions run unmodified, but for what needs a GPU or is written for one size: xformers' attention is
+torch's, the Triton kernel of the rotary embedding is the formula it computes, and the width of the vision tower, which
+their projector takes to be 1792, is read from the arguments. Of timm, which CogAgent alone needs, there are names.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import importlib.machinery
 import sys
 import types
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent))
-import cogvlm as tiny
+from parity import cogvlm_cases as tiny
 
 
 def _module(name: str, **names: Any) -> types.ModuleType:
@@ -46,12 +48,11 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor, position_id: Tensor, inplace: 
     return x.copy_(torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1))
 
 
-def build(cogvlm: Path, sat: Path) -> Any:
+def build() -> Any:
     """The authors' model with the seeded weights."""
-    sys.path[:0] = [str(cogvlm), str(sat)]
     _module("xformers").ops = _module("xformers.ops", memory_efficient_attention=_attention)
     _module("sat.model.position_embedding.triton_rotary", apply_rotary=_rotated)
-    _module("utils.utils", __path__=[str(cogvlm / "utils" / "utils")])  # past what shows pictures
+    _module("utils.utils", __path__=[str(Path(find_spec("utils").origin).parent / "utils")])  # past what shows pictures
     _module("timm"), _module("timm.layers", drop_path=None, to_2tuple=None, trunc_normal_=None)
     from utils.models import cogvlm_model
 
@@ -181,9 +182,9 @@ def logits(model: Any, words: list[int], pixels: Tensor | None, answer: list[int
     return out[0], positions
 
 
-def main(cogvlm: Path, sat: Path) -> None:
+def main() -> None:
     """Expected by case and row: `<case>_<row>` logits, `.._positions`, and `.._answer`, the greedy one."""
-    model = build(cogvlm, sat)
+    model = build()
     found: dict[str, np.ndarray] = {}
     for case, rows in tiny.TEXTS.items():
         for place, words in enumerate(rows):
@@ -203,4 +204,4 @@ def main(cogvlm: Path, sat: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:3]))
+    main()

@@ -23,8 +23,10 @@ class Conversation(Protocol):
 
     answer_types: Mapping[str, int]
     """Per-token fields of the processor that an answer's tokens have at another value than 0."""
-    continues: bool
-    """Whether a text cut after its last image mark is the beginning of the same prompt, so that the rest can follow."""
+
+    def continues(self, text: str) -> bool:
+        """Whether a text cut after its last image mark is the beginning of the same prompt, so that the rest can follow as
+        tokens alone."""
 
     def question(self, prompt: str, images: int) -> str:
         """The text of a question about so many images. Raises ModelError when it cannot be written."""
@@ -46,11 +48,15 @@ class ChatTemplate:
     """A conversation written by the processor's chat template: images first, then the question, as the user's turn."""
 
     answer_types: Mapping[str, int] = MappingProxyType({})
-    continues = True
 
     def __init__(self, processor: ProcessorMixin) -> None:
         self._processor = processor
         self._tokenizer = processor.tokenizer
+
+    def continues(self, text: str) -> bool:
+        """Not where the rest holds a region, whose features come from the image again (Ferret)."""
+        region = getattr(self._processor, "region_token", None)
+        return region is None or region not in text
 
     def question(self, prompt: str, images: int) -> str:
         """The user's turn and the beginning of the answer."""
@@ -135,13 +141,15 @@ PLAIN = {
 class PlainPrompt:
     """A bare question, around which the processor itself writes what its family was trained with."""
 
-    continues = False
-
     def __init__(self, processor: ProcessorMixin) -> None:
         self._processor = processor
         self._tokenizer = processor.tokenizer
         self._plain = PLAIN[type(processor).__name__]
         self.answer_types = self._plain.answer_types
+
+    def continues(self, text: str) -> bool:  # noqa: ARG002 (the protocol's)
+        """Never: the processor writes around the whole question."""
+        return False
 
     def question(self, prompt: str, images: int) -> str:
         """The prompt, after the image marks where the processor does not write them."""

@@ -23,8 +23,12 @@ def register() -> None:
     from spr.models.cogvlm.config import CogVLMConfig
     from spr.models.cogvlm.model import CogVLMForConditionalGeneration
     from spr.models.cogvlm.processor import CogVLMProcessor
+    from spr.models.ferret.config import FerretConfig
+    from spr.models.ferret.model import FerretForConditionalGeneration
+    from spr.models.ferret.processor import FerretProcessor
 
     _register(CogVLMConfig, CogVLMForConditionalGeneration, CogVLMProcessor)
+    _register(FerretConfig, FerretForConditionalGeneration, FerretProcessor)
 
 
 def _register(config: type[PreTrainedConfig], model: type[PreTrainedModel], processor: type[ProcessorMixin]) -> None:

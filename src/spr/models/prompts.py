@@ -85,7 +85,10 @@ class Prompts:
         return inputs
 
     def _continued(self, rows: Sequence[Asked], new_tokens: int) -> Inputs:
-        """Prefixes up to the last image, each once, as keys and values; and the rest of every row."""
+        """Prefixes up to the last image, each once, as keys and values; and the rest of every row. Where a rest needs the
+        image again, each different prompt once."""
+        if not all(self._conversation.continues(row.text) for row in rows):
+            return self._repeated(rows, new_tokens)
         mark, token = self._processor.image_token, self._processor.image_token_id
         firsts, order = self._distinct([Asked(row.text[: row.text.rindex(mark) + len(mark)], row.images) for row in rows])
         prefixes = self._process(firsts)
@@ -137,9 +140,9 @@ class Prompts:
     def _best_way(self) -> Way:
         """The way that computes the least and gives the logits of whole prompts, tried on one grey image."""
         ways = [self._decoded] if self._model.config.is_encoder_decoder else [self._repeated]
-        if self._conversation.continues and getattr(self._processor, "image_token_id", None) is not None:
-            ways.insert(0, self._continued)
         rows = self._about_grey(_SHORT, _OTHER, _SHORT) if self._pads else self._about_grey(_SHORT, _SHORT)
+        if self._conversation.continues(rows[0].text) and getattr(self._processor, "image_token_id", None) is not None:
+            ways.insert(0, self._continued)
         whole = first_logits(self._model, self._whole(rows, 1))
         for way in ways:
             try:

@@ -105,6 +105,9 @@ _WATCHED = {"loss": "loss", "rewards/margins": "margin", "rewards/chosen": "chos
 """Of an update's metrics: a chosen reward that falls is the first sign that the policy unlearns what it should prefer."""
 
 
+_UNITS = {"train": "updates", "convert": "tensors"}
+
+
 class JobMeter:
     """Progress of a job with phases: told the phase, how much of how many is done, and the last update's metrics."""
 
@@ -125,6 +128,6 @@ class JobMeter:
         if self._tick is None or phase != self._phase:
             self._open.close()
             self._phase, self._done = phase, 0
-            self._tick = self._open.enter_context(meter(phase, total, "updates" if phase == "train" else "pairs"))
+            self._tick = self._open.enter_context(meter(phase, total, _UNITS.get(phase, "pairs")))
         self._tick(done - self._done, ", ".join(f"{_WATCHED[k]} {metrics[k]:.3g}" for k in _WATCHED if k in metrics))
         self._done = done

@@ -61,6 +61,7 @@ class PairEncoder:
     def __init__(self, processor: ProcessorMixin, image_root: Path, budget: int = PIXEL_BUDGET) -> None:
         self.tokenizer = processor.tokenizer
         self._conversation = conversation(processor)
+        self._region_token_id = getattr(processor, "region_token_id", None)
         self.answer_types = self._conversation.answer_types
         self._image_root = image_root
         self._budget = budget
@@ -82,7 +83,8 @@ class PairEncoder:
         return prompt
 
     def answers(self, pair: PreferencePair) -> Answers:
-        """Both answers with their end: the chat template's, or the tokenizer's EOS where none is written."""
+        """Both answers with their end: the chat template's, or the tokenizer's EOS where none is written. Raises PairFault for
+        a mark of a region in one (region_token_in_answer), which only a question can give features."""
         return Answers(self._answer(pair.prompt, pair.chosen), self._answer(pair.prompt, pair.rejected))
 
     def _process(self, pair: PreferencePair) -> Prompt:
@@ -98,4 +100,7 @@ class PairEncoder:
         return Prompt(tokens, pixels)
 
     def _answer(self, question: str, answer: str) -> Tensor:
-        return torch.tensor(self._conversation.answer(question, answer))
+        tokens = self._conversation.answer(question, answer)
+        if self._region_token_id in tokens:
+            raise PairFault("region_token_in_answer")
+        return torch.tensor(tokens)

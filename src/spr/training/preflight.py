@@ -41,9 +41,9 @@ def preflight(
     """Process all pairs once, sorted by id. `image_token_id` is None where a mask marks the image's places (Kosmos-2).
 
     Drops with the reasons too_long (prompt and the longer answer together exceed `max_tokens`), image_tokens_lost (the
-    prompt holds none), image_token_in_prompt (its words hold one), image_tokens_in_answer, eos_missing and eos_inside (an
-    answer must hold its end once, as its last visible token), and those of `spr.images`. Raises DataError on a repeated
-    id, and when no pair is left.
+    prompt holds none), image_token_in_prompt (its words hold one), image_tokens_in_answer, region_token_in_answer (Ferret),
+    eos_missing and eos_inside (an answer must hold its end once, as its last visible token), and those of `spr.images`.
+    Raises DataError on a repeated id, and when no pair is left.
     """
     if len({pair.pair_id for pair in pairs}) != len(pairs):
         raise DataError("the pairs hold a pair_id twice; make the pairs again")

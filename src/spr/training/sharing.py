@@ -16,7 +16,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 IGNORED = -100
-FAMILIES = frozenset({"llava", "llava_next", "llava_onevision", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl", "cogvlm"})
+FAMILIES = frozenset(
+    {"llava", "llava_next", "llava_onevision", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl", "cogvlm", "ferret"}
+)
 """Families (`config.model_type`) whose language model attends causally at every layer, so that a mask can branch it."""
 
 

@@ -48,6 +48,8 @@ def _features(model: PreTrainedModel, images: Inputs, copies: int) -> BaseModelO
     )
     if (layers := getattr(features, "deepstack_features", None)) is not None:
         outputs["deepstack_features"] = [list(layer) * copies for layer in layers]
+    if (maps := getattr(features, "feature_maps", None)) is not None:  # Ferret reads regions from them
+        outputs["feature_maps"] = list(maps) * copies
     return outputs
 
 

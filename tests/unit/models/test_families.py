@@ -20,6 +20,7 @@ from spr.recipe import Model
 QWEN_LIMITS = {"min_pixels": 56 * 56, "max_pixels": 28 * 28 * 16}
 FAMILIES = {
     "llava": ("ferret", {}),
+    "ferret": ("ferret", {}),
     "llava_onevision": ("llava-onevision", {}),
     "qwen2_vl": ("qwen2-vl", {}),
     "qwen2_5_vl": ("qwen2.5-vl", QWEN_LIMITS),

@@ -1,27 +1,29 @@
 """The published checkpoint to a directory that loads like any other: names, config, tokenizer and processor.
 
-Tensors stay what they are, in the files and the precision they came in; only names change, one file at a time. Not here:
-downloading, or the progress bar.
+Tensors stay what they are; only their names change. Not here: reading files.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from torch import Tensor
 from transformers import GenerationConfig
 
 from spr.errors import ModelError
-from spr.models.checkpoint import Shard, check_names, new_directory, read_json_file, shards
+from spr.models.checkpoints import Checkpoint, listed, write_shards
 from spr.models.cogvlm.config import CogVLMConfig
 from spr.models.cogvlm.language import CogVLMRotaryEmbedding
 from spr.models.cogvlm.model import CogVLMForConditionalGeneration
 from spr.models.cogvlm.processor import build_processor
+from spr.models.quiet import quiet
 
+Progress = Callable[[int, int], None]
 _PUBLISHED = {
     "model.multi_modal_projector.boi": "model.vision.boi",
     "model.multi_modal_projector.eoi": "model.vision.eoi",
@@ -50,29 +52,41 @@ _VISION = {
 """Keys of the published vision_config, and ours."""
 
 
-def convert(weights: Path, words: Path, out: Path, progress: Callable[[int], None] | None = None) -> None:
+def convert(weights: Path, words: Path, out: Path, progress: Progress | None = None) -> None:
     """Write the model in `weights`, a copy of a CogVLM repository of the authors, with the tokenizer in `words` to `out`.
+    Tensors keep their precision. `progress` is told how many tensors of how many are done.
 
-    `out` appears whole or not at all; `progress` is told of every file done. Raises ModelError for a config, a
-    tokenizer or tensors that are not such a model's, naming what is missing or too much, and for an `out` that is not empty.
+    `out` appears whole or not at all. Raises ModelError for a config, a tokenizer or tensors that are not such a model's,
+    naming what is missing or too much, and for an `out` that is not empty; OSError when it cannot be written.
     """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ModelError(f"{out} is not empty; convert into a new directory")
     config = read_config(weights)
-    files = shards(weights)
-    names = _check(weights, files, config)
-    with new_directory(out) as partial:
-        build_processor(words, config).save_pretrained(partial)
-        config.save_pretrained(partial)
-        text = config.text_config
-        GenerationConfig(
-            bos_token_id=text.bos_token_id, eos_token_id=text.eos_token_id, pad_token_id=text.pad_token_id
-        ).save_pretrained(partial)
-        _write(files, names, partial, progress)
+    source = Checkpoint(weights)
+    names = _checked(source, config)
+    processor = build_processor(words, config)
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        width = config.dtype.itemsize
+        sizes = {ours: width * torch.Size(source.shape(published)).numel() for published, ours in names.items()}
+        write_shards(partial, sizes, _tensors(source, names, progress or (lambda _done, _total: None)))
+        with quiet():
+            processor.save_pretrained(partial)
+            config.save_pretrained(partial)
+            _generation(config).save_pretrained(partial)
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def read_config(weights: Path) -> CogVLMConfig:
     """The config of the published repository in `weights` as ours. Raises ModelError where it is another family's, lacks a
     value, or is of a checkpoint that is not asked with the bare question."""
-    found = read_json_file(weights / "config.json")
+    found = _read(weights / "config.json")
     template = found.get("template_version", "base")
     if template != "base":
         raise ModelError(
@@ -96,36 +110,48 @@ def published_name(name: str) -> str:
     return name
 
 
-def _check(weights: Path, files: Sequence[Shard], config: CogVLMConfig) -> dict[str, str]:
-    """Our names by the published ones, after a comparison of all names, shapes and angles with the model of the config,
-    which learns its precision. Raises ModelError."""
+def _checked(source: Checkpoint, config: CogVLMConfig) -> dict[str, str]:
+    """Our names by the published ones, in the order of the files, after a comparison of names, shapes and angles with the
+    model of the config, which learns its precision. Raises ModelError."""
     with torch.device("meta"):
-        model = CogVLMForConditionalGeneration(config)
-    found = {name: shape for shard in files for name, shape in shard.shapes().items()}
-    angles = {name for name in found if name.endswith(_ANGLES)}
-    ours = {published_name(name): name for name in model.state_dict()}
-    expected = {theirs: tuple(model.state_dict()[name].shape) for theirs, name in ours.items()}
-    check_names(weights, {name: found[name] for name in found.keys() - angles}, expected)
+        weights = CogVLMForConditionalGeneration(config).state_dict()
+    ours = {published_name(name): name for name in weights}
+    angles = [name for name in source.files if name.endswith(_ANGLES)]
+    if lost := ours.keys() - source.files.keys():
+        raise ModelError(f"{source.folder} lacks {listed(lost)}; complete the checkpoint")
+    if more := source.files.keys() - ours.keys() - set(angles):
+        raise ModelError(f"{source.folder} holds {listed(more)}, which CogVLM has not; name another checkpoint")
+    order = sorted(ours, key=lambda name: (source.files[name].name, name))
+    for name in order:
+        shape, expected = source.shape(name), tuple(weights[ours[name]].shape)
+        if shape != expected:
+            raise ModelError(f"{source.folder}: {name} is {shape}, and by its config.json {expected}; complete the checkpoint")
     usual = CogVLMRotaryEmbedding(config.text_config).inv_freq
-    for shard in files:
-        for name, value in shard.tensors({*angles, "lm_head.weight"}).items():
-            if name == "lm_head.weight":
-                config.dtype = value.dtype
-            elif value.shape != usual.shape or not torch.allclose(value.float(), usual, rtol=0.01):
-                raise ModelError(f"{weights} counts positions by other angles ({name}) than CogVLM; name another checkpoint")
-    return ours
+    for name in angles:
+        found = source.tensor(name).float()
+        if found.shape != usual.shape or not torch.allclose(found, usual, rtol=0.01):
+            raise ModelError(f"{source.folder} counts positions by other angles ({name}) than CogVLM; name another checkpoint")
+    config.dtype = source.tensor("lm_head.weight").dtype
+    return {name: ours[name] for name in order}
 
 
-def _write(files: Sequence[Shard], names: Mapping[str, str], out: Path, progress: Callable[[int], None] | None) -> None:
-    index: dict[str, str] = {}
-    size = 0
-    for place, shard in enumerate(files, start=1):
-        tensors = {names[name]: value.contiguous() for name, value in shard.tensors(names).items()}
-        size += sum(value.nbytes for value in tensors.values())
-        file = f"model-{place:05}-of-{len(files):05}.safetensors"
-        save_file(tensors, out / file, metadata={"format": "pt"})
-        index |= dict.fromkeys(tensors, file)
-        if progress is not None:
-            progress(1)
-    whole: dict[str, Any] = {"metadata": {"total_size": size}, "weight_map": dict(sorted(index.items()))}
-    (out / "model.safetensors.index.json").write_text(json.dumps(whole, indent=2) + "\n")
+def _tensors(source: Checkpoint, names: Mapping[str, str], progress: Progress) -> Iterator[tuple[str, Tensor]]:
+    for done, (published, ours) in enumerate(names.items(), start=1):
+        value = source.tensor(published)
+        progress(done, len(names))
+        yield ours, value
+
+
+def _generation(config: CogVLMConfig) -> GenerationConfig:
+    text = config.text_config
+    return GenerationConfig(bos_token_id=text.bos_token_id, eos_token_id=text.eos_token_id, pad_token_id=text.pad_token_id)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} cannot be read: {error}; name a copy of THUDM/cogvlm-grounding-generalist-hf") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{file} is no configuration; name a copy of THUDM/cogvlm-grounding-generalist-hf")
+    return values

@@ -20,6 +20,7 @@ class Ferret(BracketDialect):
     """Ferret's dialect."""
 
     name = "ferret"
+    single_image = True
 
     def grid(self, size: Size) -> Grid:
         """0-1000 of the original, each axis alone."""

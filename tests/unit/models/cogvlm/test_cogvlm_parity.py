@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText
 
-from parity import cogvlm as tiny
+from parity import cogvlm_cases as tiny
 from spr.models.cogvlm.convert import convert
 from spr.models.cogvlm.language import CogVLMRotaryEmbedding
 from spr.models.ported import register

@@ -1,7 +1,6 @@
-"""A tiny CogVLM in the published layout, its inputs, and what the authors' code makes of them.
+"""What CogVLM and the authors' code are both given: seeded weights in the published layout, words and pixels.
 
-Weights are drawn from one seed in the order of their names, so that both sides hold the same; `cogvlm.npz` beside this
-file holds what `cogvlm_authors.py` got from the authors' code. Needs numpy and torch alone: that script runs it too.
+Weights are drawn from one seed in the order of their names; `cogvlm.npz` holds what `cogvlm_authors.py` was told.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-EXPECTED = Path(__file__).with_suffix(".npz")
+EXPECTED = Path(__file__).with_name("cogvlm.npz")
 SEED = 17
 NEW_TOKENS = 8
 CONFIG: dict[str, Any] = {

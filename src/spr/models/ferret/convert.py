@@ -1,0 +1,193 @@
+"""The published delta, Vicuna v1.3 and CLIP's tower become one directory that loads like any other.
+
+Source: apply_delta.py of the authors' code. Their delta was taken in float16 and so is the sum. Not here: reading files.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import CLIPImageProcessorPil, GenerationConfig
+
+from spr.errors import ModelError
+from spr.models.checkpoints import Checkpoint, listed, write_shards
+from spr.models.ferret.config import FerretConfig
+from spr.models.ferret.model import FerretForConditionalGeneration
+from spr.models.ferret.names import NEW, TOWER, of_language, of_tower
+from spr.models.ferret.processor import CHAT_TEMPLATE, FerretProcessor
+from spr.models.ferret.published import published_config
+from spr.models.ferret.tokenizer import published_tokenizer
+from spr.models.quiet import quiet
+
+Progress = Callable[[int, int], None]
+_TABLES = ("model.language_model.embed_tokens.weight", "lm_head.weight")
+"""What has a row for `<region_fea>` that the base has not."""
+ROUNDED = 1e-3
+"""The share of sums that may round before a base is another one's; see `Sums`."""
+_ENOUGH = 1_000_000
+NEW_TOKENS = 1024
+
+
+def convert(delta: Path, base: Path, out: Path, vision: Path | None = None, progress: Progress | None = None) -> None:
+    """Write Ferret to `out`, in float16: weights, configuration, tokenizer, processor, chat template, generation settings.
+
+    `delta` is the published difference to Vicuna v1.3, which lies in `base`. `vision` is CLIP ViT-L/14-336, whole or its
+    vision tower alone; the published difference lacks it, and where it is not given a folder `vision_tower` in
+    `delta` is taken, as the authors' loader does. `progress` is told how many tensors of how many are done.
+
+    `out` appears whole or not at all. Raises ModelError for what is no such checkpoint, names that are missing or
+    unexpected, shapes that differ, and a base that the delta was not taken from; OSError when it cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ModelError(f"{out} is not empty; convert into a new directory")
+    vision = vision or delta / "vision_tower"
+    if not vision.is_dir():
+        raise ModelError(
+            f"{delta} holds no vision_tower; give --vision with the folder of openai/clip-vit-large-patch14-336, the tower "
+            "that Ferret was trained with"
+        )
+    config = published_config(delta, vision)
+    tokenizer = published_tokenizer(delta)
+    sources = _Sources.of(config, delta, base, vision)
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        write_shards(partial, sources.sizes, sources.tensors(progress or (lambda _done, _total: None)))
+        sources.sums.check()
+        _write_rest(config, tokenizer, partial)
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_rest(config: FerretConfig, tokenizer: object, folder: Path) -> None:
+    side = dict.fromkeys(("height", "width"), config.vision_config.image_size)
+    images = CLIPImageProcessorPil(size=side, crop_size=side, do_center_crop=False)
+    patch = config.vision_config.patch_size
+    text = config.text_config
+    ends = {"bos_token_id": text.bos_token_id, "eos_token_id": text.eos_token_id, "pad_token_id": text.pad_token_id}
+    with quiet():
+        config.save_pretrained(folder)
+        FerretProcessor(images, tokenizer, patch_size=patch, chat_template=CHAT_TEMPLATE).save_pretrained(folder)
+        GenerationConfig(do_sample=False, max_new_tokens=NEW_TOKENS, **ends).save_pretrained(folder)
+
+
+@dataclass
+class Sums:
+    """Adds a delta to its base, and sees whether it is its base.
+
+    In float16 the difference of two numbers is exact where they are within a factor of two of each other. So where a sum
+    ends within that of the base, the sum with the right base is exact: it never rounds. With numbers that the
+    delta was not taken from, the sum needs more digits than float16 has, and rounds in one of 4 places for a base of
+    another training, and still in one of 200 for the same weights that were once rounded to bfloat16.
+    """
+
+    looked_at: int = 0
+    rounded: int = 0
+
+    def add(self, name: str, change: Tensor, base: Tensor) -> Tensor:
+        """The sum in float16, of equal shapes. Raises ModelError when it is not finite, or once it is plain that `base` is
+        not what the delta was taken from."""
+        change, base = change.half().float(), base.half().float()
+        exact = change + base
+        total = exact.half()
+        if not total.isfinite().all():
+            raise ModelError(f"{name}: delta and base do not add up to finite numbers; a file is damaged")
+        telling = (change != 0) & (change.abs() <= 0.4 * base.abs())
+        self.looked_at += int(telling.sum())
+        self.rounded += int((telling & (total.float() != exact)).sum())
+        if self.looked_at > _ENOUGH:
+            self.check()
+        return total
+
+    def check(self) -> None:
+        """Raises ModelError when more sums were rounded than the right base allows, which is none."""
+        if self.rounded > ROUNDED * self.looked_at:
+            raise ModelError(
+                f"the delta was not taken from this base: {self.rounded / self.looked_at:.1%} of the sums had to be rounded, "
+                "and none is with the right one; give the float16 weights of lmsys/vicuna-7b-v1.3, or 13b-v1.3 for Ferret 13B"
+            )
+
+
+@dataclass
+class _Sources:
+    """Where every tensor of the model comes from, by our name: `delta`, `base` and `tower` have the name there."""
+
+    shapes: dict[str, tuple[int, ...]]
+    delta: dict[str, str]
+    base: dict[str, str]
+    tower: dict[str, str]
+    files: tuple[Checkpoint, Checkpoint, Checkpoint]
+    sums: Sums = field(default_factory=Sums)
+
+    @classmethod
+    def of(cls, config: FerretConfig, delta: Path, base: Path, vision: Path) -> _Sources:
+        """Raises ModelError where names or shapes are not those of the model."""
+        with torch.device("meta"):
+            model = FerretForConditionalGeneration(config)
+        files = Checkpoint(delta), Checkpoint(base), Checkpoint(vision)
+        rules = (of_language, of_language, of_tower)
+        named = [_named(some, rule) for some, rule in zip(files, rules, strict=True)]
+        shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        found = cls(shapes, named[0], named[1], named[2], files)
+        found._check_names()
+        found._check_shapes()
+        return found
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes by name, in the order in which they are read: file after file of the delta."""
+        order = sorted(self.delta, key=lambda name: (self.files[0].files[self.delta[name]].name, name))
+        return {name: 2 * torch.Size(self.shapes[name]).numel() for name in [*order, *sorted(self.tower)]}
+
+    def tensors(self, progress: Progress) -> Iterator[tuple[str, Tensor]]:
+        """Names and values in that order. Raises ModelError as `Sums` does."""
+        names = list(self.sizes)
+        for done, name in enumerate(names, start=1):
+            value = self._tensor(name)
+            progress(done, len(names))
+            yield name, value
+
+    def _tensor(self, name: str) -> Tensor:
+        delta, base, tower = self.files
+        if name in self.tower:
+            return tower.tensor(self.tower[name]).half()
+        value = delta.tensor(self.delta[name])
+        if name not in self.base:
+            return value.half()
+        shared = base.tensor(self.base[name])
+        total = self.sums.add(name, value[: len(shared)], shared)
+        return torch.cat([total, value[len(shared) :].half()])
+
+    def _check_names(self) -> None:
+        new = {name for name in self.shapes if name.startswith(NEW)}
+        tower = {name for name in self.shapes if name.startswith(TOWER)}
+        wanted = (set(self.shapes) - tower, set(self.shapes) - tower - new, tower)
+        for file, names, expected in zip(self.files, (self.delta, self.base, self.tower), wanted, strict=True):
+            if missing := expected - names.keys():
+                raise ModelError(f"{file.folder} lacks {listed(missing)}; it is another model's, or incomplete")
+            if unexpected := names.keys() - expected:
+                raise ModelError(f"{file.folder} holds {listed(names[name] for name in unexpected)}, which Ferret has not")
+
+    def _check_shapes(self) -> None:
+        for file, names in zip(self.files, (self.delta, self.base, self.tower), strict=True):
+            for name, there in names.items():
+                shape, expected = file.shape(there), self.shapes[name]
+                fits = shape == expected
+                if file is self.files[1] and name in _TABLES:
+                    fits = shape[1:] == expected[1:] and shape[0] <= expected[0]
+                if not fits:
+                    raise ModelError(f"{file.folder}: {there} is {shape}, and Ferret's is {expected}; it is of another size")
+
+
+def _named(checkpoint: Checkpoint, rule: Callable[[str], str | None]) -> dict[str, str]:
+    """The checkpoint's names by ours, without what is no weight of the model's."""
+    return {ours: name for name in checkpoint.files if (ours := rule(name)) is not None}
