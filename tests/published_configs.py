@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from spr.models.ported import register
+from spr.models import ported
 
 _QWEN2_7B = {
     "model_type": "qwen2",
@@ -24,6 +24,16 @@ _SIGLIP = {
     "num_attention_heads": 16,
     "patch_size": 14,
     "vision_use_head": False,
+}
+_VICUNA = {"model_type": "llama", "vocab_size": 32001, "num_attention_heads": 32, "tie_word_embeddings": False}
+_CLIP = {
+    "model_type": "clip_vision_model",
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "image_size": 336,
+    "patch_size": 14,
 }
 
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -94,6 +104,22 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "vision_config": {**_SIGLIP, "num_hidden_layers": 27, "image_size": 448},
         "projection_dim": 2048,
     },
+    "models/ferret-7b": {
+        "model_type": "ferret",
+        "text_config": {**_VICUNA, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32},
+        "vision_config": _CLIP,
+    },
+    "models/ferret-13b": {
+        "model_type": "ferret",
+        "text_config": {
+            **_VICUNA,
+            "hidden_size": 5120,
+            "intermediate_size": 13824,
+            "num_hidden_layers": 40,
+            "num_attention_heads": 40,
+        },
+        "vision_config": _CLIP,
+    },
     "florence-community/Florence-2-large": {
         "model_type": "florence2",
         "text_config": {
@@ -143,14 +169,17 @@ BILLIONS = {
     "OpenGVLab/InternVL3-8B-hf": 7.94,
     "microsoft/kosmos-2-patch14-224": 1.66,
     "google/paligemma-3b-mix-448": 2.92,
+    "models/ferret-7b": 7.09,
+    "models/ferret-13b": 13.37,
     "florence-community/Florence-2-large": 0.78,
     "models/cogvlm-17b": 17.64,
 }
-"""Parameters as the hub's pages count them."""
+"""Parameters as the hub's pages count them; Ferret's, which lies on no page, are Llama's with a word more, the tower's of
+CLIP ViT-L/14-336, and the sampler's and projector's of its paper."""
 
 
 def config(name: str) -> Any:
     """The real configuration class of a published model, filled in."""
-    register()
+    ported.register()
     values = dict(CONFIGS[name])
     return AutoConfig.for_model(values.pop("model_type"), **values)

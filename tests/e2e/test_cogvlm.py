@@ -53,9 +53,7 @@ def taught(real_data: Path, folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_cogvlm_describes_real_photos_learns_from_its_own_texts_and_is_evaluated(
-    real_data: Path, tmp_path: Path
-) -> None:
+def test_cogvlm_describes_real_photos_learns_from_its_own_texts_and_is_evaluated(real_data: Path, tmp_path: Path) -> None:
     photos = tmp_path / "odd" / "photos"
     write_odd_photos(real_data / "coco_train128", photos)
     held_out = {"annotations": str(photos / "instances.json"), "image_root": str(photos / "images")}

@@ -27,7 +27,7 @@ def make_query(query_id="q1", path="photo.png"):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tiny_random.build_llava(tmp_path_factory.mktemp("llava") / "model")
-    return Model(name=str(folder), dialect="ferret", dtype="float32")
+    return Model(name=str(folder), dialect="llava-onevision", dtype="float32")
 
 
 @pytest.fixture

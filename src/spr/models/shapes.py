@@ -1,8 +1,8 @@
 """How large a model is, in the figures that memory and time follow from; and these figures for some published models.
 
 The table holds what the published config.json of each model gives; a test builds every one of them, without weights, and
-counts again. Models that lie here are counted themselves: see `own_shape`. A
-model that is brought along stands under the directory that its recipe converts it to.
+counts again. A model that has to be converted first goes by the folder that its recipe names. Models that lie here are
+counted themselves: see `own_shape`.
 """
 
 from __future__ import annotations
@@ -83,10 +83,14 @@ PUBLISHED = {
         "kosmos-2", 1_342_289_920, 322_195_456, 24, 2048, 8192, 4096, 65_037, 884_736, tied=True),
     "google/paligemma-3b-mix-448": Shape(
         "paligemma", 2_508_662_784, 415_688_432, 18, 2048, 16384, 512, 257_216, 1_225_728, tied=True),
-    "florence-community/Florence-2-large": Shape(
-        "florence2", 413_671_424, 362_833_920, 12, 1024, 4096, 4096, 51_328, 540_672, tied=True, encoder_decoder=True),
     "models/cogvlm-17b": Shape(
         "cogvlm", 13_214_420_992, 4_425_264_384, 32, 4096, 11008, 8192, 32_000, 4_419_328, tied=False, experts=2),
+    "models/ferret-7b": Shape(
+        "ferret", 6_738_423_808, 351_775_756, 32, 4096, 11008, 8192, 32_001, 2_498_560, tied=False),
+    "models/ferret-13b": Shape(
+        "ferret", 13_015_874_560, 353_874_956, 40, 5120, 13824, 10240, 32_001, 3_911_680, tied=False),
+    "florence-community/Florence-2-large": Shape(
+        "florence2", 413_671_424, 362_833_920, 12, 1024, 4096, 4096, 51_328, 540_672, tied=True, encoder_decoder=True),
 }
 # fmt: on
 
@@ -124,9 +128,10 @@ _RULES: dict[str, Callable[[str, dict[str, Any]], ImageRule]] = {
     "qwen3_vl": _qwen,
     "internvl": _internvl,
     "kosmos-2": _constant(fixed(64, 257)),
+    "cogvlm": _constant(fixed(1227, 1226)),
+    "ferret": _constant(fixed(576, 577)),
     "paligemma": _constant(fixed(1024, 1024)),
     # Most of the tower's weights work at twice the side of what it hands on: 48 x 48 cells.
-    "cogvlm": _constant(fixed(1227, 1226)),
     "florence2": _constant(fixed(577, 48 * 48)),
 }
 """By family, what an image is; a rule takes the settings of the processor that it knows out of the given ones."""
