@@ -23,6 +23,7 @@ from spr.recipe_model import Endpoint, Model
 BUNDLED = Path(spr.tiny.__file__).parent / "models" / "mllm"
 
 FAMILIES = {
+    "ferret": "build_ferret",
     "llava-onevision": "build_llava_onevision",
     "qwen2-vl": "build_qwen2_vl",
     "qwen2.5-vl": "build_qwen2_5_vl",
