@@ -102,8 +102,8 @@ def test_an_adapter_on_its_base_answers_like_the_merged_model(family, models, im
     assert TransformersModel(base, "cpu").generate(requests, sampling) != tuned
 
 
-@pytest.mark.parametrize("family", WITHOUT_TEMPLATE)
-def test_sft_and_gradient_checkpointing_train_families_without_a_template_too(family, models, image_root, tmp_path):
+@pytest.mark.parametrize("family", [*WITHOUT_TEMPLATE, "cogvlm"])
+def test_sft_and_gradient_checkpointing_train_families_with_ways_of_their_own_too(family, models, image_root, tmp_path):
     options = {"objective": "sft"}, {"gradient_checkpointing": True}, {}
     reports = [
         job.train(PAIRS, make_recipe(models(family), **some), image_root, tmp_path / str(i)) for i, some in enumerate(options)

@@ -34,10 +34,9 @@ _PUBLISHED = {
 }
 """Beginnings of our names, and of the published ones; the first that fits is taken, and other names are the same."""
 _ANGLES = ".rotary_emb.inv_freq"
-_TEXT = (
-    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "rms_norm_eps"),
-    *("hidden_act", "max_position_embeddings", "bos_token_id", "eos_token_id", "pad_token_id"),
-)
+_TEXT = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "rms_norm_eps")
+_TEXT_TOO = ("hidden_act", "max_position_embeddings", "bos_token_id", "eos_token_id", "pad_token_id")
+"""Those must stand in a config.json; these need not, where they are the authors' defaults, which are ours."""
 _VISION = {
     "hidden_size": "hidden_size",
     "intermediate_size": "intermediate_size",
@@ -94,7 +93,7 @@ def read_config(weights: Path) -> CogVLMConfig:
         )
     try:
         vision = {ours: found["vision_config"][theirs] for theirs, ours in _VISION.items()}
-        text = {name: found[name] for name in _TEXT}
+        text = {name: found[name] for name in _TEXT} | {name: found[name] for name in _TEXT_TOO if name in found}
     except (KeyError, TypeError) as error:
         raise ModelError(f"{weights / 'config.json'} is no CogVLM's: it lacks {error}; name its repository's copy") from error
     config = CogVLMConfig(vision_config=vision, text_config=text, image_token_id=text["vocab_size"])

@@ -17,7 +17,9 @@ from parity import cogvlm_cases as tiny
 from spr.cli import app
 from spr.errors import ModelError
 from spr.models.base import Request, Sampling
-from spr.models.cogvlm.convert import convert
+from spr.models.cogvlm.config import CogVLMConfig
+from spr.models.cogvlm.convert import convert, published_name
+from spr.models.cogvlm.model import CogVLMForConditionalGeneration
 from spr.models.transformers import TransformersModel
 from spr.recipe import Model
 from tiny_random.cogvlm import llama_words
@@ -67,6 +69,17 @@ def test_torchs_own_format_is_read_too(published, words, tmp_path):
     convert(published(file="pytorch_model.bin"), words, tmp_path / "out")
     made = load_file(tmp_path / "out" / "model.safetensors")
     assert torch.equal(made["lm_head.weight"], tiny.state_dict()["lm_head.weight"])
+
+
+def test_at_full_size_names_and_shapes_are_the_published_ones_one_to_one():
+    sizes = {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32}
+    vision = {"hidden_size": 1792, "intermediate_size": 15360, "num_hidden_layers": 63, "num_positions": 1226, "patch_size": 14}
+    published = tiny.shapes({**sizes, "num_attention_heads": 32, "vision_config": vision})
+    with torch.device("meta"):
+        ours = CogVLMForConditionalGeneration(CogVLMConfig()).state_dict()
+    named = {published_name(name): tuple(value.shape) for name, value in ours.items()}
+    assert len(named) == len(ours)
+    assert named == {name: shape for name, shape in published.items() if not name.endswith("inv_freq")}
 
 
 def test_plain_pickles_are_never_read(published, words, tmp_path):
