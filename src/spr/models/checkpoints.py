@@ -23,7 +23,17 @@ from spr.errors import ModelError
 _T = TypeVar("_T")
 _INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
-_FAULTS = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError)
+_FAULTS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+    pickle.UnpicklingError,
+    EOFError,
+)
 SHARD = 4 * 2**30
 """Bytes a written file holds at most, unless one tensor is larger."""
 

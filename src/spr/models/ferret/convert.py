@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -28,8 +28,9 @@ Progress = Callable[[int, int], None]
 _TABLES = ("model.language_model.embed_tokens.weight", "lm_head.weight")
 """What has a row for `<region_fea>` that the base has not."""
 ROUNDED = 1e-3
-"""The share of sums that may round before a base is another one's; see `Sums`."""
-_ENOUGH = 1_000_000
+"""The share of sums that may round before a base is another one's; see `added`."""
+_LOOKED_AT = 2**18
+"""About how many numbers of a tensor are looked at, evenly spaced."""
 NEW_TOKENS = 1024
 
 
@@ -59,7 +60,6 @@ def convert(delta: Path, base: Path, out: Path, vision: Path | None = None, prog
     partial.mkdir(parents=True)
     try:
         write_shards(partial, sources.sizes, sources.tensors(progress or (lambda _done, _total: None)))
-        sources.sums.check()
         _write_rest(config, tokenizer, partial)
         if out.exists():
             out.rmdir()
@@ -80,41 +80,30 @@ def _write_rest(config: FerretConfig, tokenizer: object, folder: Path) -> None:
         GenerationConfig(do_sample=False, max_new_tokens=NEW_TOKENS, **ends).save_pretrained(folder)
 
 
-@dataclass
-class Sums:
-    """Adds a delta to its base, and sees whether it is its base.
+def added(name: str, change: Tensor, base: Tensor) -> Tensor:
+    """A tensor of the delta and the base's of equal shape -> their sum in float16.
 
-    In float16 the difference of two numbers is exact where they are within a factor of two of each other. So where a sum
-    ends within that of the base, the sum with the right base is exact: it never rounds. With numbers that the
-    delta was not taken from, the sum needs more digits than float16 has, and rounds in one of 4 places for a base of
-    another training, and still in one of 200 for the same weights that were once rounded to bfloat16.
+    Sees whether the delta was taken from this base, by float16 itself: a difference of two of its numbers is exact where they
+    are within a factor of two of each other. So a sum that ends as near to the base's number is exact with the right base
+    and never rounds. With numbers that the delta was not taken from it needs more digits than float16 has: it rounds in
+    one of 4 places for weights of another training, and in one of 200 for the right ones once rounded to bfloat16.
+
+    Raises ModelError when the sum is not finite, and for a base that the delta was not taken from.
     """
-
-    looked_at: int = 0
-    rounded: int = 0
-
-    def add(self, name: str, change: Tensor, base: Tensor) -> Tensor:
-        """The sum in float16, of equal shapes. Raises ModelError when it is not finite, or once it is plain that `base` is
-        not what the delta was taken from."""
-        change, base = change.half().float(), base.half().float()
-        exact = change + base
-        total = exact.half()
-        if not total.isfinite().all():
-            raise ModelError(f"{name}: delta and base do not add up to finite numbers; a file is damaged")
-        telling = (change != 0) & (change.abs() <= 0.4 * base.abs())
-        self.looked_at += int(telling.sum())
-        self.rounded += int((telling & (total.float() != exact)).sum())
-        if self.looked_at > _ENOUGH:
-            self.check()
-        return total
-
-    def check(self) -> None:
-        """Raises ModelError when more sums were rounded than the right base allows, which is none."""
-        if self.rounded > ROUNDED * self.looked_at:
-            raise ModelError(
-                f"the delta was not taken from this base: {self.rounded / self.looked_at:.1%} of the sums had to be rounded, "
-                "and none is with the right one; give the float16 weights of lmsys/vicuna-7b-v1.3, or 13b-v1.3 for Ferret 13B"
-            )
+    change, base = change.half(), base.half()
+    total = change + base
+    if not total.isfinite().all():
+        raise ModelError(f"{name}: delta and base do not add up to finite numbers; a file is damaged")
+    every = max(1, total.numel() // _LOOKED_AT)
+    moved, stood, ended = (values.flatten()[::every].float() for values in (change, base, total))
+    telling = (moved != 0) & (moved.abs() <= 0.4 * stood.abs())
+    rounded, of = int((telling & (ended != moved + stood)).sum()), int(telling.sum())
+    if rounded > ROUNDED * of:
+        raise ModelError(
+            f"{name}: the delta was not taken from this base: {rounded / of:.1%} of the sums had to be rounded, and none is "
+            "with the right one; give the float16 weights of lmsys/vicuna-7b-v1.3, or of 13b-v1.3 for Ferret 13B"
+        )
+    return total
 
 
 @dataclass
@@ -126,7 +115,6 @@ class _Sources:
     base: dict[str, str]
     tower: dict[str, str]
     files: tuple[Checkpoint, Checkpoint, Checkpoint]
-    sums: Sums = field(default_factory=Sums)
 
     @classmethod
     def of(cls, config: FerretConfig, delta: Path, base: Path, vision: Path) -> _Sources:
@@ -149,7 +137,7 @@ class _Sources:
         return {name: 2 * torch.Size(self.shapes[name]).numel() for name in [*order, *sorted(self.tower)]}
 
     def tensors(self, progress: Progress) -> Iterator[tuple[str, Tensor]]:
-        """Names and values in that order. Raises ModelError as `Sums` does."""
+        """Names and values in that order. Raises ModelError as `added` does."""
         names = list(self.sizes)
         for done, name in enumerate(names, start=1):
             value = self._tensor(name)
@@ -164,7 +152,7 @@ class _Sources:
         if name not in self.base:
             return value.half()
         shared = base.tensor(self.base[name])
-        total = self.sums.add(name, value[: len(shared)], shared)
+        total = added(name, value[: len(shared)], shared)
         return torch.cat([total, value[len(shared) :].half()])
 
     def _check_names(self) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPTextConfig
 
 from spr.errors import ModelError
-from spr.models.ferret.convert import Sums, convert
+from spr.models.ferret.convert import added, convert
 from spr.models.ferret.names import of_language, of_tower
 from spr.models.loading import load_model_and_processor
 from spr.recipe_model import Model
@@ -176,14 +176,24 @@ def test_a_base_that_the_delta_was_not_taken_from_is_refused(apart: str, publish
     assert not (published / "out").exists()
 
 
-def test_the_right_base_never_rounds_whatever_the_delta() -> None:
+@pytest.mark.parametrize("spread", [1e-5, 1e-3, 1e-1])
+def test_the_right_base_never_rounds_and_a_sibling_does(spread: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spr.models.ferret.convert.ROUNDED", 0.0)
     generator = torch.Generator().manual_seed(0)
-    for spread in (1e-5, 1e-3, 1e-1):
-        base = (0.02 * torch.randn(100_000, generator=generator)).half()
-        target = (base.float() + spread * torch.randn(100_000, generator=generator)).half()
-        sums = Sums()
-        sums.add("w", target - base, base)
-        assert (sums.rounded, sums.looked_at > 1000) == (0, True)
+    base = (0.02 * torch.randn(100_000, generator=generator)).half()
+    target = (base.float() + spread * torch.randn(100_000, generator=generator)).half()
+    assert added("w", target - base, base).shape == (100_000,)
+    sibling = (base.float() + 1e-4 * torch.randn(100_000, generator=generator)).half()
+    with pytest.raises(ModelError, match="w: the delta was not taken from this base"):
+        added("w", target - base, sibling)
+
+
+def test_one_layer_of_another_base_is_enough(published: Path) -> None:
+    base = base_tensors(published)
+    name = "model.layers.1.mlp.up_proj.weight"
+    rewrite_base(published, {**base, name: base[name].flip(0)})
+    with pytest.raises(ModelError, match=r"language_model\.layers\.1\.mlp\.up_proj\.weight: the delta was not taken from this"):
+        converted(published)
 
 
 def test_damaged_numbers_are_said(published: Path) -> None:
