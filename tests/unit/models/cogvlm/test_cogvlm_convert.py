@@ -90,7 +90,7 @@ def test_plain_pickles_are_never_read(published, words, tmp_path):
         def __reduce__(self):
             return print, ("run",)
 
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Surprise()))
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Surprise(), protocol=2))
     with pytest.raises(ModelError, match=r"pytorch_model\.bin cannot be read as weights"):
         convert(folder, words, tmp_path / "out")
 
