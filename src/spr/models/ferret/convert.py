@@ -53,7 +53,7 @@ def convert(delta: Path, base: Path, out: Path, vision: Path | None = None, prog
             "that Ferret was trained with"
         )
     config = published_config(delta, vision)
-    tokenizer = published_tokenizer(delta)
+    tokenizer = published_tokenizer(delta, config.region_token_id)
     sources = _Sources.of(config, delta, base, vision)
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)

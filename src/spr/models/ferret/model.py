@@ -109,24 +109,23 @@ class FerretModel(LlavaModel):
     def _with_images(self, input_ids: Tensor, images: Any) -> Tensor:
         is_image = input_ids == self.config.image_token_id
         embeddings: Tensor = self.get_input_embeddings()(input_ids.masked_fill(is_image, 0))  # the image token has none
-        features = embeddings[:0, 0] if images is None else torch.cat(list(images.pooler_output)).to(embeddings)
-        if (tokens := int(is_image.sum())) != len(features):
-            raise ValueError(f"there are {tokens} image tokens and features for {len(features)}")
-        return embeddings.masked_scatter(is_image[..., None], features)
+        features = [] if images is None else list(images.pooler_output)
+        if (tokens := int(is_image.sum())) != (given := sum(map(len, features))):
+            raise ValueError(f"there are {tokens} image tokens and features for {given}")
+        return embeddings.masked_scatter(is_image[..., None], torch.cat(features).to(embeddings)) if tokens else embeddings
 
     def _with_regions(self, embeddings: Tensor, input_ids: Tensor, images: Any, regions: Regions | None) -> Tensor:
         is_region = input_ids == self.config.region_token_id
-        tokens = is_region.sum(dim=1)
-        given = torch.zeros_like(tokens) if regions is None else (regions.sizes > 0).all(dim=-1).sum(dim=1)
+        real = is_region[:, :0] if regions is None else (regions.sizes > 0).all(dim=-1)
+        tokens, given = is_region.sum(dim=1), real.sum(dim=1)
         if not torch.equal(tokens, given):
             raise ValueError(f"the prompts hold {tokens.tolist()} region tokens, and points for {given.tolist()} regions")
-        if regions is None or not given.any():
+        if regions is None or not real.any():
             return embeddings
         if images is None or len(images.feature_maps) != len(input_ids):
             raise ValueError("regions are read from one image a prompt")
         side = round(len(images.feature_maps[0]) ** 0.5)
         maps = torch.stack(list(images.feature_maps)).transpose(1, 2).reshape(len(input_ids), -1, side, side)
-        real = (regions.sizes > 0).all(dim=-1)
         places = regions.points[real] / regions.sizes[real][:, None].float()
         features = self.region_geo_sampler(maps[real.nonzero()[:, 0]], places, regions.starts[real])
         return embeddings.masked_scatter(is_region[..., None], features.to(embeddings))

@@ -28,21 +28,27 @@ class RegionSampler(nn.Module):
 
     def forward(self, maps: Tensor, places: Tensor, starts: Tensor) -> Tensor:
         """Maps (regions, channels, height, width), places (regions, POINTS, 2) as x and y in 0..1, and at which point each
-        stage begins (regions, len(STAGES)) -> (regions, width) in the maps' dtype.
+        stage begins (regions, len(STAGES)) -> (regions, width) in the weights' dtype.
 
         Places stay in float32: half precision knows 256 of them along a side.
         """
-        features = read(maps, places)
-        for stage, (difference, aggregation) in enumerate(zip(self.diff_projector_list, self.agg_projector_list, strict=True)):
-            anchors = farthest(places, starts[:, stage], STAGES[stage])
-            near = nearest(places, _pick(places, anchors))
-            anchor = _pick(torch.cat([features, places.to(features.dtype)], dim=-1), anchors)[:, :, None]
-            around = torch.cat([_pick(features, near), _pick(places, near).to(features.dtype)], dim=-1)
-            moved = difference(around - anchor)
-            joined = torch.cat([moved, anchor.expand_as(moved)], dim=-1)
-            features, places = aggregation(joined).amax(dim=2), _pick(places, anchors)
-        vectors: Tensor = self.dim_projector(self.flatten_projector(features.flatten(1)))
+        maps = maps.to(self.dim_projector.weight.dtype)
+        with torch.autocast(maps.device.type, enabled=False):  # training's would round places, and other neighbours be near
+            features = read(maps, places)
+            for stage, count in enumerate(STAGES):
+                features, places = self._gathered(stage, features, places, farthest(places, starts[:, stage], count))
+            vectors: Tensor = self.dim_projector(self.flatten_projector(features.flatten(1)))
         return vectors
+
+    def _gathered(self, stage: int, features: Tensor, places: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
+        """One stage: what is near each anchor (regions, anchors) is gathered in it; its features and places."""
+        kept = _pick(places, anchors)
+        near = nearest(places, kept)
+        known = torch.cat([features, places.to(features.dtype)], dim=-1)
+        anchor = _pick(known, anchors)[:, :, None]
+        moved = self.diff_projector_list[stage](_pick(known, near) - anchor)
+        joined = torch.cat([moved, anchor.expand_as(moved)], dim=-1)
+        return self.agg_projector_list[stage](joined).amax(dim=2), kept
 
 
 class _Aggregation(nn.Module):

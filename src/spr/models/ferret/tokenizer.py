@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
+from transformers.utils import is_protobuf_available, is_sentencepiece_available
 
 from spr.errors import ModelError
 from spr.models.ferret.regions import REGION_TOKEN
@@ -21,16 +22,22 @@ _BOS, _EOS, _UNKNOWN = "<s>", "</s>", "<unk>"
 _CONTEXT = 2048
 
 
-def published_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """Ferret's tokenizer from the words of the Llama tokenizer in `folder`. Raises ModelError where none can be read."""
+def published_tokenizer(folder: Path, words: int) -> PreTrainedTokenizerFast:
+    """Ferret's tokenizer from the Llama tokenizer in `folder`, which has so many words before `<region_fea>`. Raises
+    ModelError where it has not, or cannot be read."""
+    readable = is_sentencepiece_available() and is_protobuf_available()
+    if not readable and (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file():
+        raise ModelError(f"{folder}/tokenizer.model needs two packages to be read: pip install sentencepiece protobuf")
     try:
-        words = LlamaTokenizer.from_pretrained(folder)
-        vocabulary, merges = words.get_vocab(), words._merges
-    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
+        read = LlamaTokenizer.from_pretrained(folder)
+        vocabulary, merges = read.get_vocab(), read._merges
+    except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{folder}: no tokenizer can be read: {' '.join(str(error).split())[:300]}") from error
     own = {word: number for word, number in vocabulary.items() if word not in (REGION_TOKEN, IMAGE_TOKEN)}
-    if vocabulary.get(REGION_TOKEN, len(own)) != len(own) or not merges:
-        raise ModelError(f"{folder}: this is no tokenizer of Ferret's or Vicuna's; name the folder with tokenizer.model")
+    if len(own) != words or vocabulary.get(REGION_TOKEN, words) != words or not merges:
+        raise ModelError(
+            f"{folder}: its tokenizer has {len(own):,} words, and the weights {words:,}; put Vicuna's tokenizer.model there"
+        )
     return ferret_tokenizer(own, merges)
 
 

@@ -173,3 +173,17 @@ def test_half_precision_reads_regions_where_float32_does(dtype, recipe, loaded, 
         logits = model(**half).logits[0, -1].float()
         expected = loaded[0](**given).logits[0, -1]
     assert torch.corrcoef(torch.stack([logits, expected]))[0, 1] > 0.9
+
+
+def test_training_in_mixed_precision_reads_a_region_where_generation_does(recipe, loaded, picture):
+    model, _ = load_model_and_processor(recipe, "cpu", "bfloat16")
+    given = fields(loaded, picture, TWO)
+    maps = torch.randn(2, 32, 4, 4, generator=torch.Generator().manual_seed(0))
+    places = given["region_points"][0] / given["region_sizes"][0][:, None].float()
+    sampler, starts = model.model.region_geo_sampler, given["region_starts"][0]
+    with torch.no_grad():
+        expected = sampler(maps.bfloat16(), places, starts)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = sampler(maps.bfloat16().float(), places, starts)
+    assert expected.dtype == torch.bfloat16
+    assert torch.equal(mixed, expected)
