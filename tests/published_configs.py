@@ -141,6 +141,25 @@ CONFIGS: dict[str, dict[str, Any]] = {
             "projection_dim": 1024,
         },
     },
+    # THUDM/cogvlm-grounding-generalist-hf, converted
+    "models/cogvlm-17b": {
+        "model_type": "cogvlm",
+        "text_config": {
+            "vocab_size": 32000,
+            "hidden_size": 4096,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+        },
+        "vision_config": {
+            "hidden_size": 1792,
+            "intermediate_size": 15360,
+            "num_hidden_layers": 63,
+            "num_attention_heads": 16,
+            "image_size": 490,
+            "patch_size": 14,
+        },
+    },
 }
 
 BILLIONS = {
@@ -153,6 +172,7 @@ BILLIONS = {
     "models/ferret-7b": 7.09,
     "models/ferret-13b": 13.37,
     "florence-community/Florence-2-large": 0.78,
+    "models/cogvlm-17b": 17.64,
 }
 """Parameters as the hub's pages count them; Ferret's, which lies on no page, are Llama's with a word more, the tower's of
 CLIP ViT-L/14-336, and the sampler's and projector's of its paper."""

@@ -18,6 +18,22 @@ Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="A new directory
 
 
 @convert.command()
+def cogvlm(
+    weights: Annotated[Path, typer.Option("--weights", metavar="W", help="A copy of THUDM/cogvlm-grounding-generalist-hf.")],
+    tokenizer: Annotated[Path, typer.Option("--tokenizer", metavar="T", help="The tokenizer of lmsys/vicuna-7b-v1.5.")],
+    out: Out,
+) -> None:
+    """CogVLM 17B: the published weights and Vicuna's tokenizer."""
+    from spr.models.cogvlm.convert import convert as convert_cogvlm
+    from spr.running.files import writing
+    from spr.running.progress import JobMeter
+
+    with writing(out), JobMeter() as meter:
+        convert_cogvlm(weights, tokenizer, out, lambda done, total: meter("convert", done, total, {}))
+    print(out)
+
+
+@convert.command()
 def ferret(
     delta: Annotated[Path, typer.Option("--delta", metavar="D", help="The published difference, unpacked.")],
     base: Annotated[Path, typer.Option("--base", metavar="B", help="Vicuna v1.3 of the same size, in float16.")],

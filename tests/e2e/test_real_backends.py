@@ -29,6 +29,7 @@ FAMILIES = {
     "qwen2.5-vl": "build_qwen2_5_vl",
     "qwen3-vl": "build_qwen3_vl",
     "internvl": "build_internvl",
+    "cogvlm": "build_cogvlm",
     "kosmos-2": "build_kosmos2",
     "paligemma": "build_paligemma",
     "florence-2": "build_florence2",

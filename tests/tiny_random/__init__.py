@@ -6,6 +6,7 @@ weights, which are random and know nothing. Each is well under 2 MB. Not here: t
 
 from __future__ import annotations
 
+from .cogvlm import build_cogvlm
 from .ferret import build_ferret
 from .florence2 import build_florence2
 from .internvl import build_internvl
@@ -15,6 +16,7 @@ from .paligemma import build_paligemma
 from .qwen import build_qwen2_5_vl, build_qwen2_vl, build_qwen3_vl
 
 __all__ = [
+    "build_cogvlm",
     "build_ferret",
     "build_florence2",
     "build_internvl",

@@ -66,6 +66,7 @@ def loaded(file: Path, annotations: Path, *changes: str) -> Recipe:
 
 
 FAMILIES = {
+    "cogvlm-17b": tiny_random.build_cogvlm,
     "ferret-7b": tiny_random.build_ferret,
     "ferret-13b": tiny_random.build_ferret,
     "florence-2": tiny_random.build_florence2,

@@ -58,7 +58,8 @@ def count(config: Any) -> Shape:
     heads = text.num_attention_heads
     groups = getattr(text, "num_key_value_heads", None) or heads
     head_width = getattr(text, "head_dim", None) or text.hidden_size // heads
-    linear = [part for part in decoder.modules() if isinstance(part, nn.Linear) and part is not head]
+    unread = {head, *getattr(decoder, "unread", ())}
+    linear = [part for part in decoder.modules() if isinstance(part, nn.Linear) and part not in unread]
     return Shape(
         family=config.model_type,
         language=language,
@@ -72,6 +73,7 @@ def count(config: Any) -> Shape:
         linear_width=sum(part.in_features + part.out_features for part in linear),
         tied=head.weight is model.get_input_embeddings().weight,
         encoder_decoder=bool(config.is_encoder_decoder),
+        experts=getattr(decoder, "experts", 1),
     )
 
 

@@ -20,10 +20,14 @@ from transformers import (
 @cache
 def register() -> None:
     """Make all families known; once is enough."""
+    from spr.models.cogvlm.config import CogVLMConfig
+    from spr.models.cogvlm.model import CogVLMForConditionalGeneration
+    from spr.models.cogvlm.processor import CogVLMProcessor
     from spr.models.ferret.config import FerretConfig
     from spr.models.ferret.model import FerretForConditionalGeneration
     from spr.models.ferret.processor import FerretProcessor
 
+    _register(CogVLMConfig, CogVLMForConditionalGeneration, CogVLMProcessor)
     _register(FerretConfig, FerretForConditionalGeneration, FerretProcessor)
 
 

@@ -22,8 +22,9 @@ class Shape:
 
     `language` are the parameters of the language model with its token tables, `vision` all others. `kv_width` is what a
     token leaves in the cache of one of the `layers`, keys and values together. `inner` is the width of the MLP.
-    `linear_width` sums inputs and outputs of the language model's linear layers: an adapter of rank r holds r times as
-    many parameters. `tied`: one table serves both ends of the language model.
+    `linear_width` sums inputs and outputs of the language model's linear layers (but those that nothing reads): an adapter of
+    rank r holds r times as many parameters. `tied`: one table serves both ends of the language model. `experts`: every layer
+    holds so many sets of weights, of which a token takes one.
     """
 
     family: str
@@ -37,6 +38,7 @@ class Shape:
     linear_width: int
     tied: bool
     encoder_decoder: bool = False
+    experts: int = 1
 
     @property
     def table(self) -> int:
@@ -45,8 +47,13 @@ class Shape:
 
     @property
     def blocks(self) -> int:
-        """Parameters of the language model without its token tables: what every token is multiplied with."""
+        """Parameters of the language model without its token tables."""
         return self.language - (1 if self.tied else 2) * self.table
+
+    @property
+    def active(self) -> int:
+        """Of the blocks, what a token is multiplied with."""
+        return self.blocks // self.experts
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,8 @@ PUBLISHED = {
         "kosmos-2", 1_342_289_920, 322_195_456, 24, 2048, 8192, 4096, 65_037, 884_736, tied=True),
     "google/paligemma-3b-mix-448": Shape(
         "paligemma", 2_508_662_784, 415_688_432, 18, 2048, 16384, 512, 257_216, 1_225_728, tied=True),
+    "models/cogvlm-17b": Shape(
+        "cogvlm", 13_214_420_992, 4_425_264_384, 32, 4096, 11008, 8192, 32_000, 4_419_328, tied=False, experts=2),
     "models/ferret-7b": Shape(
         "ferret", 6_738_423_808, 351_775_756, 32, 4096, 11008, 8192, 32_001, 2_498_560, tied=False),
     "models/ferret-13b": Shape(
@@ -144,6 +153,7 @@ _RULES: dict[str, Callable[[str, dict[str, Any]], ImageRule]] = {
     "qwen3_vl": _qwen,
     "internvl": _internvl,
     "kosmos-2": _constant(fixed(64, 257)),
+    "cogvlm": _constant(fixed(1227, 1226)),
     "ferret": _constant(fixed(576, 577)),
     "paligemma": _constant(fixed(1024, 1024)),
     # Most of the tower's weights work at twice the side of what it hands on: 48 x 48 cells.

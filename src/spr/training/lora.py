@@ -17,7 +17,9 @@ from spr.recipe import Lora
 
 _GATED = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 _FUSED_GATE = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_up_proj|down_proj)"
+_EXPERTS = r".*language_model.*\.(vision|language)_(expert_query_key_value|expert_dense|mlp\.(gate_proj|up_proj|down_proj))"
 TARGETS = {
+    "cogvlm": _EXPERTS,
     "kosmos-2": r".*text_model.*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)",
     "glm4v": _FUSED_GATE,
 }
@@ -25,7 +27,8 @@ TARGETS = {
 
 
 def target_modules(model: PreTrainedModel, override: str | None = None) -> list[str]:
-    """Full names of the linear layers that get an adapter, in the model's order.
+    """Full names of the linear layers that get an adapter, in the model's order. Layers that nothing reads get none: it would
+    never move.
 
     `override` is a regular expression over full module names and replaces the table. Raises RecipeError when the
     expression is not valid, hits no linear layer, or hits one outside the language model.
@@ -35,13 +38,16 @@ def target_modules(model: PreTrainedModel, override: str | None = None) -> list[
         expression = re.compile(pattern)
     except re.error as error:
         raise RecipeError(f"train.lora.target_modules {pattern!r} is not a regular expression: {error}") from None
-    hits = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and expression.fullmatch(name)]
+    decoder = model.get_decoder()
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and expression.fullmatch(name)]
+    unread = {id(module) for module in getattr(decoder, "unread", ())}
+    hits = [name for name in linear if id(model.get_submodule(name)) not in unread]
     if not hits:
         raise RecipeError(
             f"train.lora.target_modules {pattern!r} hits no linear layer of this {model.config.model_type} model; "
             "set a regular expression over full module names that does"
         )
-    inside = {id(module) for module in model.get_decoder().modules()}
+    inside = {id(module) for module in decoder.modules()}
     outside = [name for name in hits if id(model.get_submodule(name)) not in inside]
     if outside:
         raise RecipeError(

@@ -16,7 +16,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 IGNORED = -100
-FAMILIES = frozenset({"llava", "llava_next", "llava_onevision", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl", "ferret"})
+FAMILIES = frozenset(
+    {"llava", "llava_next", "llava_onevision", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl", "cogvlm", "ferret"}
+)
 """Families (`config.model_type`) whose language model attends causally at every layer, so that a mask can branch it."""
 
 
@@ -102,6 +104,9 @@ def _positions(
     model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, types_of_tokens: Tensor | None, kwargs: dict[str, Any]
 ) -> Tensor:
     """Positions of the unpacked rows: (2B, length), or (3, 2B, length) where an image spans time, height and width."""
+    if (own := getattr(model.base_model, "get_position_ids", None)) is not None:  # CogVLM: patches share one
+        shared: Tensor = own(input_ids, attention_mask)
+        return shared
     rope_index = getattr(model.base_model, "get_rope_index", None)
     if rope_index is None:
         return torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)

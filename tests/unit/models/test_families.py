@@ -26,6 +26,7 @@ FAMILIES = {
     "qwen2_5_vl": ("qwen2.5-vl", QWEN_LIMITS),
     "qwen3_vl": ("qwen3-vl", {}),
     "internvl": ("internvl", {}),
+    "cogvlm": ("cogvlm", {}),
     "kosmos2": ("kosmos-2", {}),
     "paligemma": ("paligemma", {}),
     "florence2": ("florence-2", {}),
@@ -178,7 +179,7 @@ def test_an_image_mark_in_a_bare_question_is_refused(family, models, pictures):
         models[family].generate([Request((pictures[0],), "a <image> mark", (1,))], GREEDY)
 
 
-@pytest.mark.parametrize("family", ["kosmos2", "florence2"])
+@pytest.mark.parametrize("family", ["cogvlm", "kosmos2", "florence2"])
 def test_families_of_one_image_refuse_two(family, models, pictures):
     with pytest.raises(ModelError, match="takes one image a prompt, and was given 2"):
         models[family].generate([Request(tuple(pictures), "a dog", (1,))], GREEDY)
@@ -230,7 +231,7 @@ def test_an_attention_that_a_family_lacks_is_named(tmp_path):
         TransformersModel(Model(name=str(folder), dialect="paligemma", dtype="float32"), "cpu")
 
 
-@pytest.mark.parametrize("family", ["llava_onevision", "kosmos2", "florence2"])
+@pytest.mark.parametrize("family", ["llava_onevision", "cogvlm", "kosmos2", "florence2"])
 def test_what_exceeds_the_context_is_refused_with_its_numbers(family, recipes, pictures):
     model = TransformersModel(recipes[family], "cpu")
     ((fits,),) = model.generate([Request((pictures[0],), "a dog", (1,))], GREEDY)

@@ -54,6 +54,14 @@ def test_the_token_tables_are_no_part_of_what_every_token_is_multiplied_with() -
     assert 24 * (4 * 2048**2 + 2 * 2048 * 8192) < shape.blocks < 1.01 * 24 * (4 * 2048**2 + 2 * 2048 * 8192)
 
 
+def test_a_token_is_multiplied_with_one_of_two_experts() -> None:
+    # CogVLM: 32 layers of two experts of 4 * 4096^2 + 3 * 4096 * 11008 weights, and some norms.
+    one = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
+    shape = PUBLISHED["models/cogvlm-17b"]
+    assert 2 * one < shape.blocks < 2.01 * one
+    assert one < shape.active < 1.01 * one
+
+
 @pytest.mark.parametrize("size", SIZES[:-2])
 @pytest.mark.parametrize(("name", "patch"), [("Qwen/Qwen2.5-VL-7B-Instruct", 14), ("Qwen/Qwen3-VL-8B-Instruct", 16)])
 def test_qwens_image_tokens_are_those_of_its_processor(name: str, patch: int, size: tuple[int, int]) -> None:

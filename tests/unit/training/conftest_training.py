@@ -15,7 +15,7 @@ from spr.records import PreferencePair
 
 FAMILIES = ("llava", "llava_onevision", "qwen2_5_vl")
 """What every test of batches and jobs is tried on."""
-SHARING = (*FAMILIES, "qwen2_vl", "qwen3_vl", "internvl", "ferret")
+SHARING = (*FAMILIES, "qwen2_vl", "qwen3_vl", "internvl", "cogvlm", "ferret")
 """Families whose two answers are computed in one row."""
 TRAINABLE = (*SHARING, "kosmos2", "paligemma")
 WORDS = ["a red circle", "the bench", "a person", "the blue square", "next to", "a dog"]

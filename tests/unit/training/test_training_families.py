@@ -30,7 +30,16 @@ from spr.training.trainers import share_images
 
 PAIRS = [make_pair(i) for i in range(4)]
 LLAMA = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-PROJECTIONS = {"kosmos2": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")}
+PROJECTIONS = {
+    "kosmos2": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+    "cogvlm": tuple(
+        f"{kind}_{name}"
+        for kind in ("vision", "language")
+        for name in ("expert_query_key_value", "expert_dense", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+    ),
+}
+UNREAD = {"cogvlm": ("expert_dense", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")}
+"""No word reads what the last layer adds to image tokens."""
 WITHOUT_TEMPLATE = ("kosmos2", "paligemma")
 
 
@@ -45,14 +54,20 @@ def collated(models, image_root, family, rows=(0, 1)):
     return model, processor, PreferenceCollator(ready, encoder)([{"row": row} for row in rows])
 
 
+def projections(family):
+    """(layer, name) of what an adapter sits on, in two layers."""
+    every = {(layer, name) for layer in "01" for name in PROJECTIONS.get(family, LLAMA)}
+    return every - {("1", f"vision_{name}") for name in UNREAD.get(family, ())}
+
+
 @pytest.mark.parametrize("family", TRAINABLE)
 def test_lora_hits_every_projection_of_every_layer_and_nothing_of_the_tower(family, models):
     model, _ = load(models, family)
     hits = target_modules(model)
     print("\n".join([f"{family}:", *hits]))
-    found = [re.search(r"layers\.(\d+)\..*?(\w+)$", name).groups() for name in hits]
-    assert sorted(found) == sorted((layer, name) for layer in "01" for name in PROJECTIONS.get(family, LLAMA))
-    assert not [name for name in hits if re.search("vision|visual|projector|projection|merger", name)]
+    found = [re.search(r"layers\.(\d+)\.(?:self_attn\.|mlp\.(?=\w+$|\w+_mlp)|ffn\.)(.+)$", name).groups() for name in hits]
+    assert sorted(found) == sorted(projections(family))
+    assert not [name for name in hits if re.search("vision(?!_expert|_mlp)|visual|projector|projection|merger", name)]
 
 
 @pytest.mark.parametrize("family", TRAINABLE)
@@ -65,7 +80,7 @@ def test_dpo_moves_every_adapter_parameter_and_none_of_the_base(family, models, 
     one, two = (load_file(tmp_path / str(steps) / "adapter" / "adapter_model.safetensors") for steps in (1, 2))
     # Before the first update policy and reference are one.
     assert read_log(tmp_path / "2" / "log.jsonl")[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
-    assert len(one) == 2 * 2 * len(PROJECTIONS.get(family, LLAMA))  # A and B of each projection in two layers
+    assert len(one) == 2 * len(projections(family))  # A and B of each projection
     assert [name for name in one if torch.equal(one[name], two[name])] == []
     before = dict(load(models, family)[0].named_parameters())
     after = {name.replace(".base_layer", ""): value for name, value in policies[-1].named_parameters() if "lora_" not in name}
@@ -87,8 +102,8 @@ def test_an_adapter_on_its_base_answers_like_the_merged_model(family, models, im
     assert TransformersModel(base, "cpu").generate(requests, sampling) != tuned
 
 
-@pytest.mark.parametrize("family", WITHOUT_TEMPLATE)
-def test_sft_and_gradient_checkpointing_train_families_without_a_template_too(family, models, image_root, tmp_path):
+@pytest.mark.parametrize("family", [*WITHOUT_TEMPLATE, "cogvlm"])
+def test_sft_and_gradient_checkpointing_train_families_with_ways_of_their_own_too(family, models, image_root, tmp_path):
     options = {"objective": "sft"}, {"gradient_checkpointing": True}, {}
     reports = [
         job.train(PAIRS, make_recipe(models(family), **some), image_root, tmp_path / str(i)) for i, some in enumerate(options)

@@ -51,7 +51,8 @@ def test_shared_prompts_give_the_numbers_and_gradients_of_separate_rows(family, 
     ready = preflight(PAIRS, encoder, 4096, model.config.image_token_id)
     batch = PreferenceCollator(ready, encoder)([{"row": row} for row in range(4)])
     labels = batch["input_ids"].masked_fill(batch.pop("completion_mask") == 0, -100)
-    weight = model.get_decoder().layers[0].self_attn.k_proj.weight
+    attention = model.get_decoder().layers[0].self_attn
+    weight = (attention.language_expert_query_key_value if family == "cogvlm" else attention.k_proj).weight
     add_fused_lm_head(model, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))
 
     def answer(copies):

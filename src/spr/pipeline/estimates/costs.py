@@ -99,11 +99,11 @@ def generation_seconds(shape: Shape, batch: Batch, dtype: str, quantized: bool, 
     """Seconds of one batch: reading the prompts is bound by products, writing by whichever is slower of products and
     memory traffic; small operations are waited for in both."""
     attention = 4 * shape.hidden * shape.layers * batch.encoded * batch.longest
-    products = 2 * shape.blocks * batch.encoded + 2 * shape.vision * batch.patches + attention
+    products = 2 * shape.active * batch.encoded + 2 * shape.vision * batch.patches + attention
     reading = products / (speed.flops * USE_OF_PRODUCTS) + 2 * shape.layers * CALLS * speed.call
     steps = min(batch.most, LONGEST * batch.answer)
-    product = 2 * batch.rows * (shape.blocks + shape.table) / (speed.flops * USE_OF_PRODUCTS)
-    read = shape.blocks * (NF4 if quantized else NUMBER[dtype]) + shape.table * NUMBER[dtype]
+    product = 2 * batch.rows * (shape.active + shape.table) / (speed.flops * USE_OF_PRODUCTS)
+    read = shape.active * (NF4 if quantized else NUMBER[dtype]) + shape.table * NUMBER[dtype]
     # The cache is read by attention, and read and written once more as it grows.
     traffic = (read + 3 * cache(shape, dtype, batch.rows * (batch.longest + steps / 2))) / speed.bandwidth
     calls = shape.layers * CALLS + (batch.rows * DRAW if batch.sampled else 0)
@@ -131,8 +131,8 @@ def training_seconds(shape: Shape, pairs: Pairs, speed: Speed, fused: bool) -> f
     passes = policy + (0 if pairs.sft else 1)
     head = 2 * shape.table * (pairs.answers if fused else pairs.tokens)
     attention = 4 * shape.hidden * shape.layers * pairs.tokens**2
-    language = passes * (2 * shape.blocks * pairs.tokens + head + attention)
-    lora = (policy + 1) * 2 * adapter(shape, pairs.rank) * pairs.tokens
+    language = passes * (2 * shape.active * pairs.tokens + head + attention)
+    lora = (policy + 1) * 2 * adapter(shape, pairs.rank) / shape.experts * pairs.tokens
     products = pairs.rows * (language + lora + 2 * shape.vision * pairs.patches)
     calls = (2 * policy + passes) * shape.layers * CALLS
     return products / (speed.flops * USE_OF_PRODUCTS) + calls * speed.call
