@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from as_read import texts
 
 from spr.errors import RecipeError
 from spr.models import dialects
 
 SIZE = (640, 480)
-
-
-def texts(mentions):
-    return [(m.phrase, m.box and tuple(round(v, 3) for v in m.box), m.reason) for m in mentions]
 
 
 def test_ferret_reads_thousandths_of_each_axis():

@@ -4,6 +4,7 @@ rewrites, takes away and is asked. 640x480 pixels unless said otherwise, so that
 from __future__ import annotations
 
 import pytest
+from as_read import texts
 
 from spr.errors import ModelError
 from spr.models import dialects
@@ -19,10 +20,6 @@ SHIKRA = dialects.get("shikra")
 MINIGPT = dialects.get("minigpt-v2")
 DEEPSEEK = dialects.get("deepseek-vl2")
 GLM = dialects.get("glm-4.5v")
-
-
-def texts(mentions):
-    return [(m.phrase, m.box and tuple(round(v, 3) for v in m.box), m.reason) for m in mentions]
 
 
 @pytest.mark.parametrize(

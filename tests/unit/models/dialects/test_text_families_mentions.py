@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from as_read import texts
 
 from spr.models import dialects
 
@@ -14,10 +15,6 @@ SHIKRA = dialects.get("shikra")
 MINIGPT = dialects.get("minigpt-v2")
 DEEPSEEK = dialects.get("deepseek-vl2")
 GLM = dialects.get("glm-4.5v")
-
-
-def texts(mentions):
-    return [(m.phrase, m.box and tuple(round(v, 3) for v in m.box), m.reason) for m in mentions]
 
 
 LISTS = [
