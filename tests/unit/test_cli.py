@@ -136,7 +136,8 @@ ERRORS = {
         2,
         "resources.devices holds cuda:99",
     ),
-    "no annotations": (lambda f: ["plan", recipe_file(f)], 1, "no.json"),
+    "no annotations": (lambda f: ["plan", recipe_file(f), "--set", "model.name=some/model"], 1, "no.json"),
+    "no model": (lambda f: ["plan", recipe_file(f)], 1, "no model does not exist"),
     "no images": (
         lambda f: [
             "run",
