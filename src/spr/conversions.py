@@ -25,10 +25,9 @@ def cogvlm(
 ) -> None:
     """CogVLM 17B: the published weights and Vicuna's tokenizer."""
     from spr.models.cogvlm.convert import convert as convert_cogvlm
-    from spr.running.files import writing
     from spr.running.progress import JobMeter
 
-    with writing(out), JobMeter() as meter:
+    with JobMeter() as meter:
         convert_cogvlm(weights, tokenizer, out, lambda done, total: meter("convert", done, total, {}))
     print(out)
 
@@ -45,9 +44,8 @@ def ferret(
 ) -> None:
     """Ferret 7B or 13B: the published difference, Vicuna and CLIP's vision tower."""
     from spr.models.ferret.convert import convert as convert_ferret
-    from spr.running.files import writing
     from spr.running.progress import JobMeter
 
-    with writing(out), JobMeter() as meter:
+    with JobMeter() as meter:
         convert_ferret(delta, base, out, vision, lambda done, total: meter("convert", done, total, {}))
     print(out)

@@ -127,7 +127,7 @@ def _write_config(config: FerretConfig, folder: Path) -> None:
         "architectures": ["FERRETLlamaForCausalLM"],
         "mm_hidden_size": VISION["hidden_size"],
         "mm_vision_select_layer": -2,
-        "mm_vision_tower": "openai/clip-vit-large-patch14-336",
+        "mm_vision_tower": "tiny/clip-vit-patch8-32",
         "region_geo_sampler": True,
         "sampler_pooler_mode": "max",
         "im_region_fea_token": config.region_token_id,

@@ -99,6 +99,8 @@ def _opened(path: Path) -> _File:
             values = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except RuntimeError:
             values = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
+            raise ValueError("it holds no tensors by name")
         return _File(path, tuple(values), values.__getitem__, lambda name: tuple(values[name].shape))
     except _FAULTS as error:
         raise _unreadable(path, error) from error
@@ -111,7 +113,7 @@ def _unreadable(file: Path, error: Exception) -> ModelError:
 
 def write_shards(folder: Path, sizes: Mapping[str, int], tensors: Iterable[tuple[str, Tensor]], limit: int = SHARD) -> None:
     """Write tensors, which come in the order of `sizes` (bytes by name), as safetensors of up to `limit` bytes each, with
-    an index where there are several. Holds one file's tensors in memory. Raises OSError."""
+    an index where there are several. Holds one file's tensors in memory. Raises OSError, or SafetensorError for a full disk."""
     shards = _plan(sizes, limit)
     names = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
     if len(shards) == 1:

@@ -5,31 +5,28 @@ Not here: training the adapter, or serving the result.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import torch
 from peft import PeftModel
 
 from spr.errors import ModelError, RecipeError
+from spr.models.directories import free, new_directory
 from spr.models.loading import load_config, load_model_and_processor
 from spr.models.quiet import quiet
 from spr.recipe_model import Model
-from spr.running.files import writing
 
 
 def merge(model: Model, adapter: Path, out: Path) -> None:
     """Write the merged model and its processor to `out`, in the base checkpoint's own dtype.
 
     `out` appears whole or not at all. Raises RecipeError when `adapter` holds no adapter or `out` is not empty, and
-    ModelError when the base cannot be loaded, is quantized (rounding would undo the adapter) or does not fit the adapter.
+    ModelError when the base cannot be loaded, is quantized (rounding would undo the adapter) or does not fit the adapter, and
+    where the disk is full.
     """
     if not (adapter / "adapter_config.json").is_file():
         raise RecipeError(f"{adapter} holds no adapter; name the policy/adapter folder of a finished run")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RecipeError(f"{out} is not empty; merge into a new directory")
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    place = free(out)
     with quiet():
         base, processor = load_model_and_processor(model, "cpu", _stored_dtype(model))
         try:
@@ -37,11 +34,9 @@ def merge(model: Model, adapter: Path, out: Path) -> None:
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:300]
             raise ModelError(f"the adapter in {adapter} does not fit {model.name}: {reason}") from None
-        with writing(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
+        with new_directory(place) as partial:
             merged.save_pretrained(partial)
             processor.save_pretrained(partial)
-            partial.rename(out)
 
 
 def _stored_dtype(model: Model) -> str:

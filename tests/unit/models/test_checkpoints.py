@@ -78,3 +78,10 @@ def test_a_file_cut_short_is_said(tmp_path: Path) -> None:
 def test_long_lists_are_counted() -> None:
     assert listed(["b", "a"]) == "a, b"
     assert listed([f"n{number}" for number in range(7)]) == "n0, n1, n2, n3, n4 ... (7 in all)"
+
+
+@pytest.mark.parametrize("held", [[torch.ones(2)], {"a": 3}, torch.ones(2)], ids=["list", "number", "tensor"])
+def test_a_file_of_other_things_than_tensors_by_name_is_said(held: object, tmp_path: Path) -> None:
+    torch.save(held, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin cannot be read as weights .*it holds no tensors by name"):
+        Checkpoint(tmp_path)

@@ -6,7 +6,6 @@ Tensors stay what they are; only their names change. Not here: reading files.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from spr.models.cogvlm.config import CogVLMConfig
 from spr.models.cogvlm.language import CogVLMRotaryEmbedding
 from spr.models.cogvlm.model import CogVLMForConditionalGeneration
 from spr.models.cogvlm.processor import build_processor
+from spr.models.directories import free, new_directory
 from spr.models.quiet import quiet
 
 Progress = Callable[[int, int], None]
@@ -56,30 +56,21 @@ def convert(weights: Path, words: Path, out: Path, progress: Progress | None = N
     Tensors keep their precision. `progress` is told how many tensors of how many are done.
 
     `out` appears whole or not at all. Raises ModelError for a config, a tokenizer or tensors that are not such a model's,
-    naming what is missing or too much, and for an `out` that is not empty; OSError when it cannot be written.
+    naming what is missing or too much, and where the disk is full; RecipeError for an `out` that is not empty.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ModelError(f"{out} is not empty; convert into a new directory")
+    place = free(out)
     config = read_config(weights)
     source = Checkpoint(weights)
     names = _checked(source, config)
     processor = build_processor(words, config)
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        width = config.dtype.itemsize
-        sizes = {ours: width * torch.Size(source.shape(published)).numel() for published, ours in names.items()}
+    width = config.dtype.itemsize
+    sizes = {ours: width * torch.Size(source.shape(published)).numel() for published, ours in names.items()}
+    with new_directory(place) as partial:
         write_shards(partial, sizes, _tensors(source, names, progress or (lambda _done, _total: None)))
         with quiet():
             processor.save_pretrained(partial)
             config.save_pretrained(partial)
             _generation(config).save_pretrained(partial)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def read_config(weights: Path) -> CogVLMConfig:

@@ -5,7 +5,6 @@ Source: apply_delta.py of the authors' code. Their delta was taken in float16 an
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ import torch
 from torch import Tensor
 from transformers import CLIPImageProcessorPil, GenerationConfig
 
-from spr.errors import ModelError
+from spr.errors import ModelError, RecipeError
 from spr.models.checkpoints import Checkpoint, listed, write_shards
+from spr.models.directories import free, new_directory
 from spr.models.ferret.config import FerretConfig
 from spr.models.ferret.model import FerretForConditionalGeneration
 from spr.models.ferret.names import NEW, TOWER, of_language, of_tower
@@ -25,12 +25,15 @@ from spr.models.ferret.tokenizer import published_tokenizer
 from spr.models.quiet import quiet
 
 Progress = Callable[[int, int], None]
+_WHOSE = ("Ferret", "Vicuna", "CLIP's vision tower")
 _TABLES = ("model.language_model.embed_tokens.weight", "lm_head.weight")
 """What has a row for `<region_fea>` that the base has not."""
 ROUNDED = 1e-3
 """The share of sums that may round before a base is another one's; see `added`."""
 _LOOKED_AT = 2**18
 """About how many numbers of a tensor are looked at, evenly spaced."""
+_ZEROS = 0.01
+"""The share of zeros in a tensor of the base before its file counts as unfinished; float16 weights hold next to none."""
 NEW_TOKENS = 1024
 
 
@@ -42,30 +45,29 @@ def convert(delta: Path, base: Path, out: Path, vision: Path | None = None, prog
     `delta` is taken, as the authors' loader does. `progress` is told how many tensors of how many are done.
 
     `out` appears whole or not at all. Raises ModelError for what is no such checkpoint, names that are missing or
-    unexpected, shapes that differ, and a base that the delta was not taken from; OSError when it cannot be written.
+    unexpected, shapes that differ, a base that the delta was not taken from, and a full disk; RecipeError for folders that
+    are not there and an `out` that is not empty.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ModelError(f"{out} is not empty; convert into a new directory")
-    vision = vision or delta / "vision_tower"
-    if not vision.is_dir():
+    place = free(out)
+    delta, base = _folder("--delta", delta), _folder("--base", base)
+    if vision is None and not (delta / "vision_tower").is_dir():
         raise ModelError(
             f"{delta} holds no vision_tower; give --vision with the folder of openai/clip-vit-large-patch14-336, the tower "
             "that Ferret was trained with"
         )
+    vision = _folder("--vision", vision or delta / "vision_tower")
     config = published_config(delta, vision)
     tokenizer = published_tokenizer(delta, config.region_token_id)
     sources = _Sources.of(config, delta, base, vision)
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with new_directory(place) as partial:
         write_shards(partial, sources.sizes, sources.tensors(progress or (lambda _done, _total: None)))
         _write_rest(config, tokenizer, partial)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _folder(option: str, path: Path) -> Path:
+    if not path.expanduser().is_dir():
+        raise RecipeError(f"{option} {path} is no folder; name one that is there")
+    return path.expanduser()
 
 
 def _write_rest(config: FerretConfig, tokenizer: object, folder: Path) -> None:
@@ -88,7 +90,8 @@ def added(name: str, change: Tensor, base: Tensor) -> Tensor:
     and never rounds. With numbers that the delta was not taken from it needs more digits than float16 has: it rounds in
     one of 4 places for weights of another training, and in one of 200 for the right ones once rounded to bfloat16.
 
-    Raises ModelError when the sum is not finite, and for a base that the delta was not taken from.
+    Raises ModelError when the sum is not finite, where parts of the base are zero (zeros take any difference without a
+    rounding), and for a base that the delta was not taken from.
     """
     change, base = change.half(), base.half()
     total = change + base
@@ -96,6 +99,8 @@ def added(name: str, change: Tensor, base: Tensor) -> Tensor:
         raise ModelError(f"{name}: delta and base do not add up to finite numbers; a file is damaged")
     every = max(1, total.numel() // _LOOKED_AT)
     moved, stood, ended = (values.flatten()[::every].float() for values in (change, base, total))
+    if (empty := float((stood == 0).float().mean())) > _ZEROS:
+        raise ModelError(f"{name}: {empty:.1%} of the base's numbers are 0; a file is unfinished, fetch the base again, whole")
     telling = (moved != 0) & (moved.abs() <= 0.4 * stood.abs())
     rounded, of = int((telling & (ended != moved + stood)).sum()), int(telling.sum())
     if rounded > ROUNDED * of:
@@ -159,20 +164,20 @@ class _Sources:
         new = {name for name in self.shapes if name.startswith(NEW)}
         tower = {name for name in self.shapes if name.startswith(TOWER)}
         wanted = (set(self.shapes) - tower, set(self.shapes) - tower - new, tower)
-        for file, names, expected in zip(self.files, (self.delta, self.base, self.tower), wanted, strict=True):
+        found = (self.delta, self.base, self.tower)
+        for file, names, expected, whose in zip(self.files, found, wanted, _WHOSE, strict=True):
             if missing := expected - names.keys():
                 raise ModelError(f"{file.folder} lacks {listed(missing)}; it is another model's, or incomplete")
             if unexpected := names.keys() - expected:
-                raise ModelError(f"{file.folder} holds {listed(names[name] for name in unexpected)}, which Ferret has not")
+                raise ModelError(f"{file.folder} holds {listed(names[name] for name in unexpected)}, which {whose} has not")
 
     def _check_shapes(self) -> None:
         for file, names in zip(self.files, (self.delta, self.base, self.tower), strict=True):
             for name, there in names.items():
                 shape, expected = file.shape(there), self.shapes[name]
-                fits = shape == expected
                 if file is self.files[1] and name in _TABLES:
-                    fits = shape[1:] == expected[1:] and shape[0] <= expected[0]
-                if not fits:
+                    expected = (expected[0] - 1, *expected[1:])
+                if shape != expected:
                     raise ModelError(f"{file.folder}: {there} is {shape}, and Ferret's is {expected}; it is of another size")
 
 

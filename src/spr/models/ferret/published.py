@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import CLIPVisionConfig, LlamaConfig
 
 from spr.errors import ModelError
@@ -28,7 +29,9 @@ _LLAMA = (
 )
 _REQUIRED = {"region_geo_sampler": True, "sampler_pooler_mode": "max", "mm_vision_select_layer": -2}
 """What the published models are, and the only thing that is built here."""
-_FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError)
+_TOWERS = {"clip-vit-large-patch14-336": {"image_size": 336, "patch_size": 14, "num_hidden_layers": 24}}
+"""What a tower of that name is, beside its width."""
+_FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError)
 
 
 def published_config(delta: Path, vision: Path) -> FerretConfig:
@@ -39,6 +42,8 @@ def published_config(delta: Path, vision: Path) -> FerretConfig:
             raise ModelError(
                 f"{delta}/config.json: {key} is {given.get(key)!r}, and {value!r} in Ferret; name the published delta"
             )
+    if not (vision / "config.json").is_file():
+        raise ModelError(f"--vision {vision} holds no config.json; name the whole folder of CLIP ViT-L/14-336")
     try:
         tower = CLIPVisionConfig.from_pretrained(vision)
         text = LlamaConfig(**{key: given[key] for key in _LLAMA if key in given})
@@ -50,6 +55,10 @@ def published_config(delta: Path, vision: Path) -> FerretConfig:
             f"{delta} was trained on a tower of width {given.get('mm_hidden_size')} with {region + 1} words; {vision} is of "
             f"width {tower.hidden_size}, and the delta's table has {text.vocab_size} words"
         )
+    named = str(given.get("mm_vision_tower")).rpartition("/")[2]
+    for key, value in _TOWERS.get(named, {}).items():
+        if getattr(tower, key) != value:
+            raise ModelError(f"{delta} was trained on {named}, whose {key} is {value}, and {vision} has {getattr(tower, key)}")
     if text.pad_token_id is None:
         text.pad_token_id = 0  # the unknown word, as in the authors' training
     config = FerretConfig(

@@ -10,13 +10,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPTextConfig
+from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer, CLIPConfig, CLIPModel, CLIPTextConfig
 
-from spr.errors import ModelError
-from spr.models.ferret.convert import added, convert
+from parity.ferret_cases import CASES, EXPECTED, photo
+from spr.errors import ModelError, RecipeError
+from spr.models import ported
+from spr.models.conversation import conversation
+from spr.models.ferret.convert import convert
 from spr.models.ferret.names import of_language, of_tower
 from spr.models.loading import load_model_and_processor
 from spr.recipe_model import Model
@@ -104,6 +108,23 @@ def test_the_directory_asks_and_answers_in_the_authors_words(published: Path) ->
     assert text.endswith("Follow instructions.  USER: <image>\na? ASSISTANT: b</s>")
 
 
+def test_a_photo_is_shown_to_it_as_to_the_authors_and_its_region_answered(published: Path) -> None:
+    ported.register()
+    out = converted(published)
+    model, processor = AutoModelForImageTextToText.from_pretrained(out), AutoProcessor.from_pretrained(out)
+    images = processor.image_processor
+    assert (images.resample, dict(images.size), images.do_center_crop) == (3, {"height": 32, "width": 32}, False)  # 3: bicubic
+    text = conversation(processor).question(CASES["point"].question, 1)
+    given = processor(text=[text], images=[[photo()]], return_tensors="pt")
+    with np.load(EXPECTED) as authors:
+        torch.testing.assert_close(given["pixel_values"][0], torch.from_numpy(authors["point.pixels"]), atol=1e-4, rtol=0)
+    with torch.no_grad():
+        logits = model(**given.to(dtype=torch.float16)).logits
+    assert model.dtype == torch.float16
+    assert logits.shape == (1, given["input_ids"].shape[1], 421)
+    assert logits.isfinite().all()
+
+
 def test_text_is_cut_as_legacy_sentencepiece_cuts_each_stretch(published: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(converted(published))
     ids = tokenizer("USER: <image>\na [1] <region_fea>? on a").input_ids
@@ -143,21 +164,47 @@ def test_missing_and_unexpected_names_are_listed_and_nothing_is_written(publishe
     rewrite_delta(published, {**values, "model.region_fea_adapter.weight": torch.zeros(2)})
     with pytest.raises(ModelError, match=r"delta holds model\.region_fea_adapter\.weight, which Ferret has not"):
         converted(published)
-    assert not (published / "out").exists()
-    assert not (published / "out.partial").exists()
+    assert sorted(file.name for file in published.iterdir()) == ["base", "delta", "vision"]
 
 
 def test_a_base_of_another_depth_or_width_is_refused_by_name_and_shape(published: Path) -> None:
     base = base_tensors(published)
     deeper = {name.replace("layers.1.", "layers.2."): value for name, value in base.items() if "layers.1." in name}
     rewrite_base(published, {**base, **deeper})
-    with pytest.raises(ModelError, match=r"base holds model\.layers\.2\.\S+, .* \(9 in all\), which Ferret has not"):
+    with pytest.raises(ModelError, match=r"base holds model\.layers\.2\.\S+, .* \(9 in all\), which Vicuna has not"):
         converted(published)
     rewrite_base(published, {**base, "model.norm.weight": torch.zeros(40).half()})
     with pytest.raises(
         ModelError, match=r"base: model\.norm\.weight is \(40,\), and Ferret's is \(32,\); it is of another size"
     ):
         converted(published)
+
+
+def test_a_base_of_another_vocabulary_is_refused(published: Path) -> None:
+    base = base_tensors(published)
+    rewrite_base(published, {**base, "lm_head.weight": base["lm_head.weight"][:-1].clone()})
+    with pytest.raises(ModelError, match=r"base: lm_head\.weight is \(419, 32\), and Ferret's is \(420, 32\)"):
+        converted(published)
+
+
+@pytest.mark.parametrize("wrong", ["the delta", "a converted Ferret"])
+def test_a_ferret_given_as_the_base_is_told_from_vicuna(wrong: str, published: Path) -> None:
+    folder = published / "delta" if wrong == "the delta" else converted(published)
+    with pytest.raises(ModelError, match=rf"{folder.name} holds model\.\S+projector\.bias, .*, which Vicuna has not"):
+        convert(published / "delta", folder, published / "again", published / "vision")
+
+
+@pytest.mark.parametrize("option", ["delta", "base", "vision"])
+def test_a_folder_that_is_not_there_is_named_with_its_option(option: str, published: Path) -> None:
+    folders = {name: published / name for name in ("delta", "base", "vision")} | {option: Path("~/no such folder")}
+    with pytest.raises(RecipeError, match=rf"^--{option} ~/no such folder is no folder; name one that is there$"):
+        convert(**folders, out=published / "out")
+
+
+def test_a_home_is_read_in_every_path(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(published))
+    convert(Path("~/delta"), Path("~/base"), Path("~/out"), Path("~/vision"))
+    assert (published / "out" / "config.json").is_file()
 
 
 @pytest.mark.parametrize("apart", ["another training", "once rounded to bfloat16", "a little further trained"])
@@ -173,19 +220,7 @@ def test_a_base_that_the_delta_was_not_taken_from_is_refused(apart: str, publish
     rewrite_base(published, {name: other(value) for name, value in base_tensors(published).items()})
     with pytest.raises(ModelError, match=r"was not taken from this base: \d+\.\d% of the sums had to be rounded, and none is"):
         converted(published)
-    assert not (published / "out").exists()
-
-
-@pytest.mark.parametrize("spread", [1e-5, 1e-3, 1e-1])
-def test_the_right_base_never_rounds_and_a_sibling_does(spread: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spr.models.ferret.convert.ROUNDED", 0.0)
-    generator = torch.Generator().manual_seed(0)
-    base = (0.02 * torch.randn(100_000, generator=generator)).half()
-    target = (base.float() + spread * torch.randn(100_000, generator=generator)).half()
-    assert added("w", target - base, base).shape == (100_000,)
-    sibling = (base.float() + 1e-4 * torch.randn(100_000, generator=generator)).half()
-    with pytest.raises(ModelError, match="w: the delta was not taken from this base"):
-        added("w", target - base, sibling)
+    assert sorted(file.name for file in published.iterdir()) == ["base", "delta", "vision"]  # writing had begun
 
 
 def test_one_layer_of_another_base_is_enough(published: Path) -> None:
@@ -240,7 +275,7 @@ def test_other_bad_input_is_one_sentence(published: Path) -> None:
         converted(published)
     (published / "full").mkdir()
     (published / "full" / "x").touch()
-    with pytest.raises(ModelError, match="full is not empty; convert into a new directory"):
+    with pytest.raises(RecipeError, match="full is not empty; name a new directory"):
         converted(published, published / "full")
 
 
@@ -256,4 +291,4 @@ def test_the_command_converts_with_progress(published: Path) -> None:
     assert (done.returncode, done.stdout) == (0, f"{published / 'out'}\n"), done.stderr
     assert re.search(r"convert: 94 tensors in", done.stderr)
     again = subprocess.run([*command, *parts], capture_output=True, text=True, check=False)
-    assert (again.returncode, again.stderr) == (1, f"error: {published / 'out'} is not empty; convert into a new directory\n")
+    assert (again.returncode, again.stderr) == (2, f"error: {published / 'out'} is not empty; name a new directory\n")
