@@ -27,5 +27,9 @@ class ModelError(SprError):
     """A model cannot be loaded or cannot do what the recipe asks of it."""
 
 
+class RegionError(ModelError):
+    """A prompt marks a region of its image that is not there, or is not written so that the model can read it."""
+
+
 class ResumeError(SprError):
     """A run directory does not belong to this recipe or version, or another process works in it."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import ProcessorMixin
 
 from spr import images
+from spr.errors import RegionError
 from spr.models.conversation import conversation
 from spr.records import PreferencePair
 
@@ -70,7 +71,8 @@ class PairEncoder:
 
     def prompt(self, pair: PreferencePair) -> Prompt:
         """The pair's question about its image. Raises ImageFault when the image cannot be used, PairFault when the text
-        marks no place for it (image_tokens_lost) or several (image_token_in_prompt)."""
+        marks no place for it (image_tokens_lost) or several (image_token_in_prompt), or a region that is not in it
+        (region_unreadable)."""
         key = (pair.path, pair.prompt)
         if key in self._kept:
             self._kept.move_to_end(key)
@@ -92,7 +94,10 @@ class PairEncoder:
         if (marks := self._conversation.marks(text)) not in (None, 1):
             raise PairFault("image_tokens_lost" if marks == 0 else "image_token_in_prompt")
         image = images.load(self._image_root, pair.path, pair.size)
-        fields = self._conversation.encode([text], [[image]])
+        try:
+            fields = self._conversation.encode([text], [[image]])
+        except RegionError:
+            raise PairFault("region_unreadable") from None
         shape = fields["input_ids"].shape
         tokens = {name: value[0] for name, value in fields.items() if value.shape == shape}
         pixels = {name: value for name, value in fields.items() if value.shape != shape}

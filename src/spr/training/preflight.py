@@ -41,7 +41,8 @@ def preflight(
     """Process all pairs once, sorted by id. `image_token_id` is None where a mask marks the image's places (Kosmos-2).
 
     Drops with the reasons too_long (prompt and the longer answer together exceed `max_tokens`), image_tokens_lost (the
-    prompt holds none), image_token_in_prompt (its words hold one), image_tokens_in_answer, region_token_in_answer (Ferret),
+    prompt holds none), image_token_in_prompt (its words hold one), image_tokens_in_answer, region_unreadable (Ferret: its
+    prompt marks a region that is not in the image, or without coordinates), region_token_in_answer (Ferret),
     eos_missing and eos_inside (an answer must hold its end once, as its last visible token), and those of `spr.images`.
     Raises DataError on a repeated id, and when no pair is left.
     """

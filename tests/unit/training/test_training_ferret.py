@@ -127,3 +127,11 @@ def test_an_answer_with_the_mark_of_a_region_is_dropped(models, image_root):
     pairs = [PAIRS[0], dataclasses.replace(PAIRS[1], rejected="a dog [1, 2, 3, 4] <region_fea>")]
     ready = preflight(pairs, PairEncoder(processor, image_root), 4096, model.config.image_token_id)
     assert [(row.row_id, row.reason) for row in ready.dropped] == [("pair-1", "region_token_in_answer")]
+
+
+@pytest.mark.parametrize("prompt", ["what is the <region_fea>?", "What is in [0, 0, 2000, 3] <region_fea>?"])
+def test_a_prompt_whose_region_cannot_be_read_is_dropped(prompt, models, image_root):
+    model, processor = load_model_and_processor(make_recipe(models("ferret")).model, "cpu", "float32")
+    pairs = [PAIRS[0], dataclasses.replace(PAIRS[1], prompt=prompt)]
+    ready = preflight(pairs, PairEncoder(processor, image_root), 4096, model.config.image_token_id)
+    assert [(row.row_id, row.reason) for row in ready.dropped] == [("pair-1", "region_unreadable")]

@@ -19,8 +19,6 @@ from transformers.utils.generic import can_return_tuple
 from spr.models.ferret.config import FerretConfig
 from spr.models.ferret.sampler import RegionSampler
 
-REGION_FIELDS = ("region_points", "region_sizes", "region_starts")
-
 
 @dataclass
 class FerretImages(ModelOutput):
@@ -186,14 +184,6 @@ class FerretForConditionalGeneration(LlavaForConditionalGeneration):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
-
-    def prepare_inputs_for_generation(self, *args: Any, is_first_iteration: bool = False, **kwargs: Any) -> dict[str, Any]:
-        """The fields of a step: regions belong to the prompt, so a step from the cache has none."""
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, is_first_iteration=is_first_iteration, **kwargs)
-        if not is_first_iteration and kwargs.get("use_cache", True):
-            for name in REGION_FIELDS:
-                inputs.pop(name, None)
-        return inputs
 
     def _expand_multimodal_outputs(self, *args: Any, expand_size: int = 1, **kwargs: Any) -> Any:
         """Several answers a prompt: its feature map is repeated with its tokens."""

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from transformers import BatchFeature, LlavaProcessor
-from transformers.image_utils import get_image_size, make_flat_list_of_images, to_numpy_array
+from transformers.image_utils import get_image_size, make_flat_list_of_images
 
 from spr.boxes import Size
 from spr.errors import ModelError
@@ -80,19 +81,20 @@ class FerretProcessor(LlavaProcessor):
         coordinates, or an entry a region, a mask (height, width) of the original image or None again. `generator`
         draws the places in place of the regions' own seeds: see `regions.draw`.
 
-        Raises ModelError for a text without its one image before its regions, and as `regions.areas` does.
+        Raises ModelError for a text without its one image before its regions, RegionError as `regions.areas` does.
         """
         fields = super().__call__(images=images, text=text, **kwargs)
         if text is None:
             return fields
         texts = [text] if isinstance(text, str) else list(text)
-        sizes = [] if images is None else [_size(image) for image in make_flat_list_of_images(images)]
         for one in texts:
             if one.count(self.image_token) != 1 or one.find(REGION_TOKEN, 0, one.index(self.image_token)) >= 0:
                 raise ModelError(f"Ferret takes one image a prompt, before its regions; a prompt is {one[-200:]!r}")
         given = [None] * len(texts) if region_masks is None else list(region_masks)
         if len(given) != len(texts):
             raise ModelError(f"{len(texts)} prompts were given {len(given)} lists of region_masks; give one a prompt")
+        pictures = [] if images is None else make_flat_list_of_images(images)
+        sizes = [_size(picture) if REGION_TOKEN in one else (0, 0) for one, picture in zip(texts, pictures, strict=True)]
         found = [areas(one, size, masks) for one, size, masks in zip(texts, sizes, given, strict=True)]
         points, starts = draw([region for row in found for region in row], generator)
         counts = [len(row) for row in found]
@@ -112,5 +114,7 @@ def _rows(parts: Tensor, counts: Sequence[int], shape: tuple[int, ...]) -> Tenso
 
 
 def _size(image: Any) -> Size:
-    height, width = get_image_size(to_numpy_array(image))
+    if isinstance(image, Image.Image):
+        return image.size
+    height, width = get_image_size(image)
     return int(width), int(height)

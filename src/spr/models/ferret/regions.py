@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from spr.boxes import Size
-from spr.errors import ModelError
+from spr.errors import RegionError
 from spr.models.ferret.sampler import POINTS, STAGES
 from spr.seeds import derive_seed
 
@@ -28,7 +28,7 @@ FRAME = 1000
 SPAN = 5
 """A point covers so many pixels to either side: a window of 11 x 11."""
 _REGION = re.compile(r"(\[[^\[\]]*\])?\s*" + REGION_TOKEN)
-_NUMBERS = re.compile(r"\[\s*(\d+)\s*,\s*(\d+)\s*(?:,\s*(\d+)\s*,\s*(\d+)\s*)?\]")
+_NUMBERS = re.compile(r"\[\s*(\d+)\s*,\s*(\d+)\s*(?:,\s*(\d+)\s*,\s*(\d+)\s*)?\]", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +45,28 @@ def areas(text: str, size: Size, masks: Sequence[Any] | None = None) -> list[Are
     """What the regions of a prompt cover, in their order, for an image of `size` = (width, height).
 
     Each `<region_fea>` stands behind its `[x1, y1, x2, y2]` or `[x, y]`, unless `masks` holds a mask (height, width) at its
-    place. Raises ModelError for a region without either or outside the image, and for a mask that does not fit or is empty.
+    place. Raises RegionError, with what stands before the mark, for a region without either or outside the image, and for
+    a mask that does not fit or is empty.
     """
     found = list(_REGION.finditer(text))
     given = [None] * len(found) if masks is None else list(masks)
     if len(given) != len(found):
-        raise ModelError(f"a prompt with {len(found)} {REGION_TOKEN} was given {len(given)} region_masks; give one a region")
-    return [
-        covered(match[1] or "", size) if mask is None else painted(mask, size) for match, mask in zip(found, given, strict=True)
-    ]
+        raise RegionError(f"a prompt with {len(found)} {REGION_TOKEN} was given {len(given)} region_masks; give one a region")
+    return [_area(text, match, size, mask) for match, mask in zip(found, given, strict=True)]
+
+
+def _area(text: str, match: re.Match[str], size: Size, mask: Any) -> Area:
+    try:
+        return covered(match[1] or "", size) if mask is None else painted(mask, size)
+    except RegionError as error:
+        raise RegionError(f"{error}; in the prompt {text[max(0, match.end() - 80) : match.end() + 20]!r}") from None
 
 
 def covered(written: str, size: Size) -> Area:
-    """What `[x1, y1, x2, y2]` or `[x, y]` covers. Raises ModelError where that is no pixel of the image."""
+    """What `[x1, y1, x2, y2]` or `[x, y]` covers. Raises RegionError where that is no pixel of the image."""
     match = _NUMBERS.fullmatch(written)
     if match is None:
-        raise ModelError(
+        raise RegionError(
             f"{REGION_TOKEN} stands behind {written or 'no coordinates'}; write [x1, y1, x2, y2] {REGION_TOKEN} or "
             f"[x, y] {REGION_TOKEN} in whole thousandths of the image, or give region_masks"
         )
@@ -71,7 +77,7 @@ def covered(written: str, size: Size) -> Area:
     left, top = (max(0, pixel) for pixel in pixels[:2])
     width, height = (min(side, last + 1) - first for side, first, last in zip(size, (left, top), pixels[2:], strict=True))
     if max(numbers) > FRAME or width < 1 or height < 1:
-        raise ModelError(
+        raise RegionError(
             f"the region {written} holds no pixel of an image of {size[0]} x {size[1]}; coordinates go from 0 to {FRAME}, "
             "the left and upper ones first"
         )
@@ -84,12 +90,12 @@ def covered(written: str, size: Size) -> Area:
 
 
 def painted(mask: Any, size: Size) -> Area:
-    """What a mask (height, width) covers, where it is not 0. Raises ModelError for one of another size, or empty."""
+    """What a mask (height, width) covers, where it is not 0. Raises RegionError for one of another size, or empty."""
     painted_in = np.asarray(mask) != 0
     if painted_in.shape != (size[1], size[0]):
-        raise ModelError(f"a region mask is {painted_in.shape}; an image of {size[0]} x {size[1]} takes ({size[1]}, {size[0]})")
+        raise RegionError(f"a region mask is {painted_in.shape}, and {size[1], size[0]} in an image of {size[0]} x {size[1]}")
     if not painted_in.any():
-        raise ModelError("a region mask is empty; mark at least one pixel")
+        raise RegionError("a region mask is empty; mark at least one pixel")
     pixels = torch.from_numpy(np.argwhere(painted_in.T))
     content = hashlib.sha256(np.packbits(painted_in).tobytes()).hexdigest()
     return Area(len(pixels), lambda chosen: pixels[chosen], derive_seed("ferret mask", *size, content))

@@ -32,7 +32,8 @@ class RegionSampler(nn.Module):
 
         Places stay in float32: half precision knows 256 of them along a side.
         """
-        maps = maps.to(self.dim_projector.weight.dtype)
+        # A norm's: what quantizes weights takes those of linear layers, and theirs are bytes then.
+        maps = maps.to(self.agg_projector_list[0].get_parameter("norm.weight").dtype)
         with torch.autocast(maps.device.type, enabled=False):  # training's would round places, and other neighbours be near
             features = read(maps, places)
             for stage, count in enumerate(STAGES):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import tiny_random
 from spr.models.base import Request, Sampling
@@ -17,6 +20,7 @@ from spr.recipe_model import Model
 REGION = "What is in [100, 100, 900, 900] <region_fea>?"
 TWO = "Is [0, 0, 300, 400] <region_fea> left of [700, 700] <region_fea>?"
 PLAIN = "What is the location of the dog in the image?"
+LOGITS = {"output_logits": True, "return_dict_in_generate": True}
 GREEDY, DRAWN = Sampling(0.0, 1.0, 8, 8), Sampling(1.0, 1.0, 8, 8)
 
 
@@ -131,8 +135,12 @@ def test_several_answers_a_prompt_read_the_same_region(loaded, picture):
     model, processor = loaded
     texts = [conversation(processor).question(question, 1) for question in (REGION, TWO)]
     processor.tokenizer.padding_side = "left"
-    given = processor(text=texts, images=[[picture], [picture]], padding=True, return_tensors="pt")
+    other = Image.fromarray(255 - np.asarray(picture))
+    given = processor(text=texts, images=[[picture], [other]], padding=True, return_tensors="pt")
     alone = model.generate(**given, max_new_tokens=4, do_sample=False)
+    first = model.generate(**given, max_new_tokens=1, do_sample=True, num_return_sequences=2, **LOGITS).logits[0]
+    expected = model.generate(**given, max_new_tokens=1, do_sample=False, **LOGITS).logits[0]
+    torch.testing.assert_close(first, expected.repeat_interleave(2, dim=0), atol=1e-5, rtol=0)
     beams = model.generate(**given, max_new_tokens=4, do_sample=False, num_beams=2, num_return_sequences=2)
     assert beams.shape[0] == 4
     forced = model.generate(**given, max_new_tokens=4, do_sample=True, top_k=1, num_return_sequences=3)
@@ -162,6 +170,34 @@ def test_an_image_is_encoded_once_for_all_answers_about_its_region(asked, pictur
         hook.remove()
     # Questions without a region share the image; a region's features need it for each question.
     assert seen == [1, 1, 2]
+
+
+def test_places_are_not_rounded_to_the_weights_precision(loaded):
+    sampler = copy.deepcopy(loaded[0].model.region_geo_sampler).bfloat16()
+    generator = torch.Generator().manual_seed(0)
+    maps, places = torch.randn(1, 32, 4, 4, generator=generator), torch.rand(1, 512, 2, generator=generator)
+    starts = torch.zeros(1, 2, dtype=torch.long)
+    with torch.no_grad():
+        exact, rounded = (sampler(maps, some, starts) for some in (places, places.bfloat16().float()))
+    assert not torch.equal(exact, rounded)
+
+
+def test_linear_layers_whose_weights_are_bytes_do_not_make_features_bytes(loaded):
+    class Packed(nn.Module):
+        """A linear layer that computes as before and shows its weight as quantized ones do."""
+
+        def __init__(self, inner):
+            super().__init__()
+            self.forward = inner.forward
+            self.weight = nn.Parameter(torch.zeros(3, 1, dtype=torch.uint8), requires_grad=False)
+
+    sampler = copy.deepcopy(loaded[0].model.region_geo_sampler)
+    generator = torch.Generator().manual_seed(0)
+    given = torch.randn(1, 32, 4, 4, generator=generator), torch.rand(1, 512, 2, generator=generator), torch.zeros(1, 2).long()
+    with torch.no_grad():
+        expected = sampler(*given)
+        sampler.dim_projector, sampler.flatten_projector = Packed(sampler.dim_projector), Packed(sampler.flatten_projector)
+        assert torch.equal(sampler(*given), expected)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -93,6 +93,8 @@ def test_a_regions_places_depend_on_itself_alone():
         ("the dog <region_fea>", r"stands behind no coordinates; write \[x1, y1, x2, y2\] <region_fea>"),
         ("[0.1, 0.2, 0.3, 0.4] <region_fea>", "in whole thousandths"),
         ("[1, 2, 3] <region_fea>", r"stands behind \[1, 2, 3\]"),
+        ("[٣, ٤] <region_fea>", "in whole thousandths"),
+        ("a dog, and the <region_fea> thing", "give region_masks; in the prompt '.*a dog, and the <region_fea> thing'"),
     ],
 )
 def test_a_region_outside_the_image_or_without_coordinates_is_said(text, said, processor):
@@ -102,11 +104,23 @@ def test_a_region_outside_the_image_or_without_coordinates_is_said(text, said, p
         processor(text=[f"<image>\n{text}"], images=[[photo()]], return_tensors="pt")
 
 
+def test_regions_of_one_size_are_read_at_places_of_their_own():
+    boxes = [covered(written, SIZE) for written in ("[0, 0, 500, 500]", "[250, 0, 750, 500]", "[0, 250, 500, 750]")]
+    halves = [np.zeros((60, 80), dtype=bool) for _ in range(2)]
+    halves[0][:30] = halves[1][30:] = True
+    masks = [painted(half, SIZE) for half in halves]
+    for areas_, corners in ((boxes, [[0, 0], [20, 0], [0, 15]]), (masks, [[0, 0], [0, 30]])):
+        assert len({area.count for area in areas_}) == 1
+        points = draw(areas_)[0] - torch.tensor(corners)[:, None]
+        assert points.amin() == 0
+        assert not any(torch.equal(points[0], other) for other in points[1:])
+
+
 @pytest.mark.parametrize(
     ("masks", "said"),
     [
         ([np.zeros((60, 80))], "a region mask is empty; mark at least one pixel"),
-        ([np.ones((80, 60))], r"a region mask is \(80, 60\); an image of 80 x 60 takes \(60, 80\)"),
+        ([np.ones((80, 60))], r"a region mask is \(80, 60\), and \(60, 80\) in an image of 80 x 60"),
         ([], "with 1 <region_fea> was given 0 region_masks; give one a region"),
     ],
 )
@@ -138,6 +152,19 @@ def test_a_batch_holds_each_row_as_it_is_alone_and_zeros_after_it(processor):
             assert torch.equal(together[name][row, :own], alone[name][0])
             assert not together[name][row, own:].any()
             assert together[name].dtype == torch.long
+
+
+@pytest.mark.parametrize("kind", [lambda image: image, np.asarray, lambda image: torch.from_numpy(np.array(image))])
+def test_a_picture_is_as_large_as_it_is(kind, processor):
+    given = processor(text=["<image>\n[0, 0] <region_fea>"], images=[[kind(photo((640, 480)))]], return_tensors="pt")
+    assert given["region_sizes"].tolist() == [[[640, 480]]]
+
+
+def test_a_photo_three_pixels_high_is_that(processor):
+    given = processor(
+        text=["<image>\n[0, 0] <region_fea>"], images=[[photo((80, 3))]], return_tensors="pt", input_data_format="channels_last"
+    )
+    assert given["region_sizes"].tolist() == [[[80, 3]]]
 
 
 def test_a_mask_may_stand_for_one_region_and_coordinates_for_the_next(processor):
