@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 import tiny_random
+from spr.errors import RegionError
 from spr.models.base import Request, Sampling
 from spr.models.conversation import conversation
 from spr.models.loading import load_model_and_processor
@@ -154,6 +155,12 @@ def test_prompts_with_and_without_regions_are_answered_together_as_alone(asked, 
     together = asked.generate(requests, sampling)
     assert together == [asked.generate([request], sampling)[0] for request in requests]
     assert len({answers[0].text for answers in together}) > 2
+
+
+def test_of_many_questions_the_one_whose_region_cannot_be_read_is_named(asked, picture):
+    requests = [Request((picture,), text, (1,)) for text in (PLAIN, REGION, "where is the <region_fea> thing ?")]
+    with pytest.raises(RegionError, match=r"give region_masks; in the prompt '.*where is the <region_fea> thing \?"):
+        asked.generate(requests, GREEDY)
 
 
 def test_an_image_is_encoded_once_for_all_answers_about_its_region(asked, picture):
