@@ -35,6 +35,7 @@ from spr.models.conversation import PLAIN
 from spr.models.identity import directory_digest, identity
 from spr.models.own_code import check_own_code
 from spr.models.ported import register
+from spr.models.published import check_converted
 from spr.models.quiet import quiet_from_disk
 from spr.recipe_model import Model
 
@@ -151,6 +152,9 @@ def load_config(recipe_part: Model) -> PreTrainedConfig:
         raise ModelError(f"model.name {name} holds no config.json; name a directory that save_pretrained wrote")
     if not path.is_dir() and (path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1):
         raise ModelError(f"model.name {name} is no directory; name an existing one, or a model on the hub as owner/name")
+    with _faults(recipe_part):
+        values, _ = PreTrainedConfig.get_config_dict(name, revision=recipe_part.revision or "main")
+    check_converted(name, values)
     check_own_code(recipe_part)
     register()
     with _faults(recipe_part):

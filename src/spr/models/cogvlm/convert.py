@@ -5,10 +5,8 @@ Tensors stay what they are; only their names change. Not here: reading files.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +18,7 @@ from spr.models.cogvlm.config import CogVLMConfig
 from spr.models.cogvlm.language import CogVLMRotaryEmbedding
 from spr.models.cogvlm.model import CogVLMForConditionalGeneration
 from spr.models.cogvlm.processor import build_processor
+from spr.models.cogvlm.published import published_model
 from spr.models.directories import free, new_directory
 from spr.models.quiet import quiet
 
@@ -34,21 +33,6 @@ _PUBLISHED = {
 }
 """Beginnings of our names, and of the published ones; the first that fits is taken, and other names are the same."""
 _ANGLES = ".rotary_emb.inv_freq"
-_TEXT = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "rms_norm_eps")
-_TEXT_TOO = ("hidden_act", "max_position_embeddings", "bos_token_id", "eos_token_id", "pad_token_id")
-"""Those must stand in a config.json; these need not, where they are the authors' defaults, which are ours."""
-_VISION = {
-    "hidden_size": "hidden_size",
-    "intermediate_size": "intermediate_size",
-    "num_hidden_layers": "num_hidden_layers",
-    "num_heads": "num_attention_heads",
-    "image_size": "image_size",
-    "patch_size": "patch_size",
-    "in_channels": "num_channels",
-    "hidden_act": "hidden_act",
-    "layer_norm_eps": "layer_norm_eps",
-}
-"""Keys of the published vision_config, and ours."""
 
 
 def convert(weights: Path, words: Path, out: Path, progress: Progress | None = None) -> None:
@@ -59,9 +43,10 @@ def convert(weights: Path, words: Path, out: Path, progress: Progress | None = N
     naming what is missing or too much, and where the disk is full; RecipeError for an `out` that is not empty.
     """
     place = free(out)
-    config = read_config(weights)
+    model = published_model(weights)
+    config = model.config
     source = Checkpoint(weights)
-    names = _checked(source, config)
+    names = _checked(source, model)
     processor = build_processor(words, config)
     width = config.dtype.itemsize
     sizes = {ours: width * torch.Size(source.shape(published)).numel() for published, ours in names.items()}
@@ -73,25 +58,6 @@ def convert(weights: Path, words: Path, out: Path, progress: Progress | None = N
             _generation(config).save_pretrained(partial)
 
 
-def read_config(weights: Path) -> CogVLMConfig:
-    """The config of the published repository in `weights` as ours. Raises ModelError where it is another family's, lacks a
-    value, or is of a checkpoint that is not asked with the bare question."""
-    found = _read(weights / "config.json")
-    template = found.get("template_version", "base")
-    if template != "base":
-        raise ModelError(
-            f"{weights} is a checkpoint for prompts of template {template!r}; a grounding one takes the bare question ('base')"
-        )
-    try:
-        vision = {ours: found["vision_config"][theirs] for theirs, ours in _VISION.items()}
-        text = {name: found[name] for name in _TEXT} | {name: found[name] for name in _TEXT_TOO if name in found}
-    except (KeyError, TypeError) as error:
-        raise ModelError(f"{weights / 'config.json'} is no CogVLM's: it lacks {error}; name its repository's copy") from error
-    config = CogVLMConfig(vision_config=vision, text_config=text, image_token_id=text["vocab_size"])
-    config.architectures = [CogVLMForConditionalGeneration.__name__]
-    return config
-
-
 def published_name(name: str) -> str:
     """What a tensor of ours is called in the authors' repository."""
     for ours, theirs in _PUBLISHED.items():
@@ -100,11 +66,10 @@ def published_name(name: str) -> str:
     return name
 
 
-def _checked(source: Checkpoint, config: CogVLMConfig) -> dict[str, str]:
+def _checked(source: Checkpoint, model: CogVLMForConditionalGeneration) -> dict[str, str]:
     """Our names by the published ones, in the order of the files, after a comparison of names, shapes and angles with the
-    model of the config, which learns its precision. Raises ModelError."""
-    with torch.device("meta"):
-        weights = CogVLMForConditionalGeneration(config).state_dict()
+    model, whose config learns its precision. Raises ModelError."""
+    config, weights = model.config, model.state_dict()
     ours = {published_name(name): name for name in weights}
     angles = [name for name in source.files if name.endswith(_ANGLES)]
     if lost := ours.keys() - source.files.keys():
@@ -135,13 +100,3 @@ def _tensors(source: Checkpoint, names: Mapping[str, str], progress: Progress) -
 def _generation(config: CogVLMConfig) -> GenerationConfig:
     text = config.text_config
     return GenerationConfig(bos_token_id=text.bos_token_id, eos_token_id=text.eos_token_id, pad_token_id=text.pad_token_id)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} cannot be read: {error}; name a copy of THUDM/cogvlm-grounding-generalist-hf") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{file} is no configuration; name a copy of THUDM/cogvlm-grounding-generalist-hf")
-    return values

@@ -16,6 +16,8 @@ from spr.models.cogvlm.config import CogVLMConfig
 from spr.models.cogvlm.language import CogVLMTextModel
 from spr.models.cogvlm.vision import CogVLMProjector, CogVLMVisionTower
 
+_NOT_GIVEN = ("output_hidden_states", "output_attentions")
+
 
 class CogVLMPreTrainedModel(PreTrainedModel):
     """What transformers has to know of the family."""
@@ -62,7 +64,9 @@ class CogVLMModel(CogVLMPreTrainedModel):
     ) -> BaseModelOutputWithPast:
         """Tokens (rows, length) and the images of all rows in order, as pixels or encoded -> hidden states (rows, length,
         width). Raises ValueError where image tokens and images differ in number, and where positions or image tokens would be
-        guessed."""
+        guessed, and for outputs that are not given here."""
+        if refused := [name for name in _NOT_GIVEN if kwargs.get(name)]:
+            raise ValueError(f"CogVLM gives no {' and no '.join(name.removeprefix('output_') for name in refused)}")
         if inputs_embeds is not None:
             raise ValueError("CogVLM tells image tokens by their ids; give it input_ids, and no inputs_embeds")
         if position_ids is None:
@@ -121,7 +125,8 @@ class CogVLMForConditionalGeneration(CogVLMPreTrainedModel, GenerationMixin):
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits (rows, length or `logits_to_keep` last, vocabulary), and the loss where labels (rows, length) are given."""
-        kwargs.pop("return_dict", None)
+        if kwargs.pop("return_dict", None) is False:
+            raise ValueError("CogVLM gives no tuples; leave return_dict out")
         outputs = self.model(
             input_ids,
             pixel_values=pixel_values,
@@ -140,9 +145,7 @@ class CogVLMForConditionalGeneration(CogVLMPreTrainedModel, GenerationMixin):
 
     def _prepare_position_ids_for_generation(self, inputs_tensor: Tensor, model_kwargs: dict[str, Any]) -> Tensor:
         """Positions of the prompt by its image; `generate` goes on from the last one by itself."""
-        ids = model_kwargs.get("input_ids")
-        ids = inputs_tensor if ids is None or ids.shape[1] == 0 else ids
-        return self.model.get_position_ids(ids, model_kwargs.get("attention_mask"))
+        return self.model.get_position_ids(inputs_tensor, model_kwargs.get("attention_mask"))
 
 
 __all__ = ["CogVLMForConditionalGeneration", "CogVLMModel", "CogVLMPreTrainedModel"]

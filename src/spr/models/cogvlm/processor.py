@@ -16,6 +16,7 @@ from transformers.processing_utils import MultiModalData
 
 from spr.errors import ModelError
 from spr.models.cogvlm.config import CogVLMConfig
+from spr.models.published import check_words
 
 IMAGE = "<image>"
 CHAT_TEMPLATE = """\
@@ -63,9 +64,11 @@ class CogVLMProcessor(ProcessorMixin):
 
 def build_processor(words: Path, config: CogVLMConfig) -> CogVLMProcessor:
     """The family's processor for a model of this config, with the Llama tokenizer that lies in `words`; `<image>` becomes its
-    next word. Raises ModelError for a tokenizer that cannot be read or has another number of words than the model."""
+    next word. Raises ModelError for a tokenizer that cannot be read, or has other words than the model, by their number or by
+    the ids of those that Llama's begins with."""
     if not any((words / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         raise ModelError(f"{words} holds neither tokenizer.json nor tokenizer.model; name the folder of lmsys/vicuna-7b-v1.5")
+    check_words(words)
     try:
         tokenizer = LlamaTokenizer.from_pretrained(
             words, add_bos_token=True, extra_special_tokens={"image_token": IMAGE}, local_files_only=True
@@ -73,15 +76,28 @@ def build_processor(words: Path, config: CogVLMConfig) -> CogVLMProcessor:
     except Exception as error:  # what is wrong with a tokenizer's files comes from half a dozen libraries
         raise ModelError(
             f"{words} holds no Llama tokenizer that can be read: {' '.join(str(error).split())[:300]}; name the folder of "
-            "lmsys/vicuna-7b-v1.5, and install sentencepiece and protobuf where it has tokenizer.model alone"
+            "lmsys/vicuna-7b-v1.5"
         ) from error
     if tokenizer.convert_tokens_to_ids(IMAGE) != config.image_token_id:
         raise ModelError(
             f"the tokenizer in {words} has {tokenizer.convert_tokens_to_ids(IMAGE)} words, and the model "
             f"{config.image_token_id}; name the folder of lmsys/vicuna-7b-v1.5"
         )
+    for word, number in _first_words(config).items():
+        if (found := tokenizer.convert_tokens_to_ids(word)) != number:
+            raise ModelError(
+                f"the tokenizer in {words} gives {word} the id {found}, and the model {number}; name the folder of "
+                "lmsys/vicuna-7b-v1.5"
+            )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.unk_token
     side = {"height": config.vision_config.image_size, "width": config.vision_config.image_size}
     images = CLIPImageProcessorPil(size=side, do_center_crop=False)
     return CogVLMProcessor(images, tokenizer, chat_template=CHAT_TEMPLATE, image_seq_length=config.image_seq_length)
+
+
+def _first_words(config: CogVLMConfig) -> dict[str, int]:
+    """Words with ids that hold for every tokenizer of Llama: the start and the end, which the config names, and after them
+    the 256 bytes, first and last."""
+    text = config.text_config
+    return {"<unk>": 0, "<s>": text.bos_token_id, "</s>": text.eos_token_id, "<0x00>": 3, "<0xFF>": 258}

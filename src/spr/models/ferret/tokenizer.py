@@ -12,10 +12,10 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
-from transformers.utils import is_protobuf_available, is_sentencepiece_available
 
 from spr.errors import ModelError
 from spr.models.ferret.regions import REGION_TOKEN
+from spr.models.published import check_words
 
 IMAGE_TOKEN = "<image>"
 _BOS, _EOS, _UNKNOWN = "<s>", "</s>", "<unk>"
@@ -25,9 +25,7 @@ _CONTEXT = 2048
 def published_tokenizer(folder: Path, words: int) -> PreTrainedTokenizerFast:
     """Ferret's tokenizer from the Llama tokenizer in `folder`, which has so many words before `<region_fea>`. Raises
     ModelError where it has not, or cannot be read."""
-    readable = is_sentencepiece_available() and is_protobuf_available()
-    if not readable and (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file():
-        raise ModelError(f"{folder}/tokenizer.model needs two packages to be read: pip install sentencepiece protobuf")
+    check_words(folder)
     try:
         read = LlamaTokenizer.from_pretrained(folder)
         vocabulary, merges = read.get_vocab(), read._merges

@@ -65,6 +65,16 @@ def test_tensors_keep_their_values_and_precision(published, words, tmp_path):
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
+def test_what_ends_an_answer_is_written_beside_the_weights(published, words, tmp_path):
+    convert(published(), words, tmp_path / "out")
+    settings = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert {name: settings[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")} == {
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }
+
+
 def test_torchs_own_format_is_read_too(published, words, tmp_path):
     convert(published(file="pytorch_model.bin"), words, tmp_path / "out")
     made = load_file(tmp_path / "out" / "model.safetensors")
@@ -107,7 +117,7 @@ FAULTS = {
     "shape": ({}, {NAME: torch.zeros(3, 2)}, rf"{NAME} is \(3, 2\), and by its config.json \(48, 32\)"),
     "angles": ({}, {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}, "counts positions by other angles"),
     "chat": ({"template_version": "chat"}, {}, "a checkpoint for prompts of template 'chat'"),
-    "config": ({"vision_config": {"hidden_size": 24}}, {}, r"config\.json is no CogVLM's: it lacks 'intermediate_size'"),
+    "config": ({"vision_config": {"hidden_size": 24}}, {}, r"config\.json is no CogVLM's: it lacks vision_config\.hidden_act"),
     "words": ({"vocab_size": 300}, {}, "has 400 words, and the model 300"),
 }
 

@@ -9,6 +9,7 @@ from transformers import DynamicCache
 from spr.models.cogvlm.config import CogVLMConfig
 from spr.models.cogvlm.model import CogVLMForConditionalGeneration
 from spr.models.cogvlm.tokens import Split, position_ids
+from spr.models.cogvlm.vision import CogVLMProjector
 from spr.models.loading import load_model_and_processor
 from spr.recipe import Model
 from tiny_random import build_cogvlm
@@ -144,6 +145,35 @@ def test_going_on_from_a_cache_without_positions_is_refused(model, pixels):
         model(IDS, pixel_values=pixels, past_key_values=cache)
     with pytest.raises(ValueError, match="needs position_ids"):
         model(torch.tensor([[33]]), past_key_values=cache)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"output_hidden_states": True}, "gives no hidden_states"),
+        ({"output_attentions": True}, "gives no attentions"),
+        ({"return_dict": False}, "gives no tuples"),
+    ],
+)
+def test_outputs_that_are_not_given_are_refused(asked, said, model, pixels):
+    with pytest.raises(ValueError, match=said):
+        model(IDS, pixel_values=pixels, **asked)
+    with torch.no_grad():
+        model(IDS, pixel_values=pixels, **{name: not value for name, value in asked.items()})
+
+
+def test_pixels_are_taken_in_the_precision_of_the_tower(model, pixels):
+    with torch.no_grad():
+        logits = model.bfloat16()(IDS, pixel_values=pixels.float()).logits
+    assert logits.dtype == torch.bfloat16
+
+
+def test_the_projectors_norm_adds_a_hundred_thousandth_to_the_variance(model):
+    projector = CogVLMProjector(model.config.vision_config, model.config.text_config)
+    small = torch.full((32,), 3e-5**0.5)
+    small[::2] *= -1  # mean 0, variance 3e-5
+    expected = small.sign() * 0.75**0.5
+    torch.testing.assert_close(projector.norm1(small), expected, atol=1e-4, rtol=0)
 
 
 def test_embeddings_in_place_of_ids_are_refused(model):

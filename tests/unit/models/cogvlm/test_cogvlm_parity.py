@@ -117,5 +117,20 @@ def test_in_half_precision_far_positions_fall_together_as_the_authors_do(model, 
     assert torch.equal(cos[0, 256], cos[0, 257])
 
 
+@pytest.mark.parametrize("gap", [1, 300])
+def test_pads_before_a_row_move_none_of_its_positions_where_far_ones_fall_together(gap, converted):
+    half = AutoModelForImageTextToText.from_pretrained(converted, attn_implementation="eager", dtype="bfloat16").eval()
+    ids, pixels = row_of("image", 0)
+    behind = torch.nn.functional.pad(ids, (gap, 0))
+    mask = torch.nn.functional.pad(torch.ones_like(ids), (gap, 0))
+    options = {"max_new_tokens": tiny.NEW_TOKENS, "do_sample": False, "eos_token_id": None}
+    told = {"return_dict_in_generate": True, "output_logits": True}
+    with torch.no_grad():
+        assert torch.equal(half(behind, attention_mask=mask, **pixels).logits[:, gap:], half(ids, **pixels).logits)
+    alone = half.generate(ids, **pixels, **options, **told).logits
+    padded = half.generate(behind, attention_mask=mask, **pixels, **options, **told).logits
+    assert torch.equal(torch.stack(padded), torch.stack(alone))
+
+
 def test_the_expected_tensors_are_small():
     assert tiny.EXPECTED.stat().st_size < 2**20
