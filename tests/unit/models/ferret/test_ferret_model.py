@@ -179,10 +179,19 @@ def test_an_image_is_encoded_once_for_all_answers_about_its_region(asked, pictur
     assert seen == [1, 1, 2]
 
 
-def test_places_are_not_rounded_to_the_weights_precision(loaded):
+SLOPE = torch.linspace(-1, 1, 5).expand(1, 32, 5, 5)
+PLACES = {
+    # On a slope one place, of which bfloat16 makes the middle: only what is read there can differ.
+    "read": (SLOPE, torch.full((1, 512, 2), 0.501)),
+    # On a plain all places read the same: only which of them are near each other can differ.
+    "chosen": (torch.ones(1, 32, 5, 5), torch.rand(1, 512, 2, generator=torch.Generator().manual_seed(0))),
+}
+
+
+@pytest.mark.parametrize("how", PLACES)
+def test_places_are_not_rounded_to_the_weights_precision(how, loaded):
     sampler = copy.deepcopy(loaded[0].model.region_geo_sampler).bfloat16()
-    generator = torch.Generator().manual_seed(0)
-    maps, places = torch.randn(1, 32, 4, 4, generator=generator), torch.rand(1, 512, 2, generator=generator)
+    maps, places = PLACES[how]
     starts = torch.zeros(1, 2, dtype=torch.long)
     with torch.no_grad():
         exact, rounded = (sampler(maps, some, starts) for some in (places, places.bfloat16().float()))
