@@ -19,7 +19,14 @@ from spr.training.merge import merge
 from tiny_random import build_cogvlm
 
 TRAIN = {"dtype": "float32", "gradient_checkpointing": False, "gradient_accumulation": 1}
-LESSON = {"objective": "sft", "learning_rate": 2e-2, "max_steps": 60, "batch_size": 8, "lora": {"r": 32, "alpha": 64}}
+LESSON = {
+    **TRAIN,
+    "objective": "sft",
+    "learning_rate": 2e-2,
+    "max_steps": 60,
+    "batch_size": 8,
+    "lora": {"r": 32, "alpha": 64},
+}
 TEXTS = ("a [[010,020,990,980]]", "a [[001,002,300,400]]")
 
 
@@ -35,14 +42,7 @@ def taught(real_data: Path, folder: Path) -> Path:
         real_data,
         build_cogvlm(folder / "random"),
         candidates={"source": "file", "path": str(folder / "texts.jsonl")},
-        train={
-            **TRAIN,
-            "objective": "sft",
-            "learning_rate": 2e-2,
-            "max_steps": 60,
-            "batch_size": 8,
-            "lora": {"r": 32, "alpha": 64},
-        },
+        train=LESSON,
     )
     run(lesson, folder / "lesson", until="queries")
     rows = [{"query_id": query.query_id, "text": text} for query in read_queries(folder / "lesson") for text in TEXTS]

@@ -50,16 +50,29 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor, position_id: Tensor, inplace: 
 
 def build() -> Any:
     """The authors' model with the seeded weights."""
+    _stand_in()
+    from utils.models import cogvlm_model
+
+    wide_as_told = cogvlm_model.GLU
+    cogvlm_model.GLU = lambda args, _: wide_as_told(args, args.eva_args["hidden_size"])
+    model = cogvlm_model.CogVLMModel(_arguments()).eval()
+    loaded = model.load_state_dict(_renamed(tiny.state_dict()), strict=False)
+    assert not loaded.unexpected_keys, loaded
+    assert all(name.endswith("inv_freq") for name in loaded.missing_keys), loaded
+    return model
+
+
+def _stand_in() -> None:
+    """What cannot be imported without a GPU, and what CogAgent alone needs."""
     _module("xformers").ops = _module("xformers.ops", memory_efficient_attention=_attention)
     _module("sat.model.position_embedding.triton_rotary", apply_rotary=_rotated)
     _module("utils.utils", __path__=[str(Path(find_spec("utils").origin).parent / "utils")])  # past what shows pictures
     _module("timm"), _module("timm.layers", drop_path=None, to_2tuple=None, trunc_normal_=None)
-    from utils.models import cogvlm_model
 
-    config, vision = tiny.CONFIG, tiny.CONFIG["vision_config"]
-    wide_as_told = cogvlm_model.GLU
-    cogvlm_model.GLU = lambda args, _: wide_as_told(args, args.eva_args["hidden_size"])
-    eva = {
+
+def _tower() -> dict[str, Any]:
+    vision = tiny.CONFIG["vision_config"]
+    return {
         "num_layers": vision["num_hidden_layers"],
         "hidden_size": vision["hidden_size"],
         "num_attention_heads": vision["num_heads"],
@@ -74,7 +87,11 @@ def build() -> Any:
         "in_channels": 3,
         "patch_size": vision["patch_size"],
     }
-    args = argparse.Namespace(
+
+
+def _arguments() -> argparse.Namespace:
+    config = tiny.CONFIG
+    return argparse.Namespace(
         model_parallel_size=1,
         skip_init=False,
         max_sequence_length=256,
@@ -87,7 +104,7 @@ def build() -> Any:
         layernorm_epsilon=config["rms_norm_eps"],
         use_bias=False,
         image_length=tiny.PATCHES,
-        eva_args=eva,
+        eva_args=_tower(),
         mode="inference",
         world_size=1,
         rank=0,
@@ -98,11 +115,6 @@ def build() -> Any:
         fp16=False,
         device="cpu",
     )
-    model = cogvlm_model.CogVLMModel(args).eval()
-    loaded = model.load_state_dict(_renamed(tiny.state_dict()), strict=False)
-    assert not loaded.unexpected_keys, loaded
-    assert all(name.endswith("inv_freq") for name in loaded.missing_keys), loaded
-    return model
 
 
 def _renamed(published: dict[str, Tensor]) -> dict[str, Tensor]:

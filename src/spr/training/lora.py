@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from spr.errors import RecipeError
 from spr.recipe import Lora
+from spr.running.progress import say
 
 _GATED = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 _FUSED_GATE = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_up_proj|down_proj)"
@@ -28,10 +29,10 @@ TARGETS = {
 
 def target_modules(model: PreTrainedModel, override: str | None = None) -> list[str]:
     """Full names of the linear layers that get an adapter, in the model's order. Layers that nothing reads get none: it would
-    never move.
+    never move. How many of an `override`'s these are is said.
 
     `override` is a regular expression over full module names and replaces the table. Raises RecipeError when the
-    expression is not valid, hits no linear layer, or hits one outside the language model.
+    expression is not valid, hits no linear layer that is read, or hits one outside the language model.
     """
     pattern = override or TARGETS.get(model.config.model_type, _GATED)
     try:
@@ -42,6 +43,11 @@ def target_modules(model: PreTrainedModel, override: str | None = None) -> list[
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and expression.fullmatch(name)]
     unread = {id(module) for module in getattr(decoder, "unread", ())}
     hits = [name for name in linear if id(model.get_submodule(name)) not in unread]
+    if linear and not hits:
+        raise RecipeError(
+            f"train.lora.target_modules {pattern!r} hits only layers whose results nothing reads, {linear[0]} first; an "
+            "adapter there would never move, so widen the expression"
+        )
     if not hits:
         raise RecipeError(
             f"train.lora.target_modules {pattern!r} hits no linear layer of this {model.config.model_type} model; "
@@ -54,6 +60,8 @@ def target_modules(model: PreTrainedModel, override: str | None = None) -> list[
             f"train.lora.target_modules {pattern!r} hits {len(outside)} layers outside the language model, "
             f"{outside[0]} first; only the language model is trained, so narrow the expression"
         )
+    if override and (left := len(linear) - len(hits)):
+        say(f"train: {left} of {len(linear)} layers of train.lora.target_modules get no adapter: nothing reads their results")
     return hits
 
 

@@ -60,6 +60,18 @@ def test_generation_holds_weights_cache_activations_and_logits() -> None:
     assert costs.generation_memory(SHAPE, BATCH, "bfloat16", quantized=False) == expected
 
 
+def test_two_experts_take_the_time_of_one_and_the_room_of_both() -> None:
+    # Twice the 1,000 weights in the blocks, and twice the layers that an adapter sits on.
+    two = dataclasses.replace(SHAPE, language=2080, linear_width=100, experts=2)
+    for speed in (SPEED, Speed("cpu", flops=1.0, bandwidth=1000.0, call=0.0)):
+        written, alone = (costs.generation_seconds(shape, BATCH, "bfloat16", False, speed) for shape in (two, SHAPE))
+        assert written == alone
+        trained, alone = (costs.training_seconds(shape, PAIRS, speed, fused=True) for shape in (two, SHAPE))
+        assert trained == alone
+    assert costs.weights(two, "bfloat16", quantized=False) - costs.weights(SHAPE, "bfloat16", quantized=False) == 2 * 1000
+    assert costs.adapter(two, rank=2) == 2 * 2 * 50
+
+
 def test_reading_is_bound_by_products_and_writing_by_memory() -> None:
     # Half of 100 products a second.
     reading = (2 * 1000 * 20 + 2 * 500 * 5 + 4 * 4 * 2 * 20 * 10) / 50

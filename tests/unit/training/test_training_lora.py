@@ -8,6 +8,7 @@ from conftest_training import FAMILIES
 from transformers import AutoModelForImageTextToText, Glm4vConfig, Kosmos2Config
 
 from spr.errors import RecipeError
+from spr.models.ported import register
 from spr.training.lora import target_modules
 
 SMALL_TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -60,6 +61,15 @@ def test_a_vision_tower_is_refused(llava):
 def test_hitting_nothing_is_refused(llava):
     with pytest.raises(RecipeError, match="hits no linear layer"):
         target_modules(llava, "nothing")
+
+
+def test_layers_that_nothing_reads_are_left_out_aloud_and_refused_alone(models, capsys):
+    register()
+    cogvlm = AutoModelForImageTextToText.from_pretrained(models("cogvlm"))
+    with pytest.raises(RecipeError, match=r"hits only layers whose results nothing reads, .*layers\.1\.mlp\.vision_mlp"):
+        target_modules(cogvlm, r".*layers\.1\.mlp\.vision_mlp\..*")
+    assert len(target_modules(cogvlm, r".*layers\.[01]\.mlp\.vision_mlp\..*")) == 3
+    assert "3 of 6 layers of train.lora.target_modules get no adapter" in capsys.readouterr().err
 
 
 def test_a_broken_expression_is_refused(llava):
