@@ -114,6 +114,7 @@ def test_every_recipe_names_a_model_whose_shape_is_known(file: Path, annotations
     assert model.name in PUBLISHED or own_shape(model) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_every_recipe_runs_to_its_pairs_with_a_tiny_model_of_its_family(name: str, annotations: Path, tmp_path: Path) -> None:
     for image in range(IMAGES):

@@ -122,6 +122,7 @@ def write_shards(folder: Path, sizes: Mapping[str, int], tensors: Iterable[tuple
     for file, shard in zip(names, shards, strict=True):
         held = dict(value for _, value in zip(shard, coming, strict=False))
         save_file({name: value.contiguous() for name, value in held.items()}, folder / file, metadata={"format": "pt"})
+        del held  # before the next file's come
     if len(shards) > 1:
         where = {name: file for file, shard in zip(names, shards, strict=True) for name in shard}
         index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": dict(sorted(where.items()))}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,18 @@ def test_a_file_of_other_things_than_tensors_by_name_is_said(held: object, tmp_p
     torch.save(held, tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"pytorch_model\.bin cannot be read as weights .*it holds no tensors by name"):
         Checkpoint(tmp_path)
+
+
+def test_one_files_tensors_are_held_at_a_time(tmp_path: Path) -> None:
+    made: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    def coming() -> Iterator[tuple[str, torch.Tensor]]:
+        for number in range(6):
+            value = torch.zeros(4)
+            made.append(weakref.ref(value))
+            alive.append(sum(one() is not None for one in made))
+            yield f"t{number}", value
+
+    write_shards(tmp_path, {f"t{number}": 16 for number in range(6)}, coming(), limit=32)
+    assert alive == [1, 2, 1, 2, 1, 2]

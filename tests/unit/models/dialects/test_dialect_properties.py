@@ -253,6 +253,7 @@ def seconds(dialect, text):
     return time.process_time() - start
 
 
+@pytest.mark.slow
 @every_dialect
 def test_time_is_linear_in_the_length(dialect):
     for piece in [*HARD, *own_fragments(dialect)]:
