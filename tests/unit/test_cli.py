@@ -138,6 +138,11 @@ ERRORS = {
     ),
     "no annotations": (lambda f: ["plan", recipe_file(f), "--set", "model.name=some/model"], 1, "no.json"),
     "no model": (lambda f: ["plan", recipe_file(f)], 1, "no model does not exist"),
+    "dialect": (
+        lambda f: ["plan", recipe_file(f), "--set", "model.dialect=parrot"],
+        2,
+        "dialect is 'parrot'; it must be one of",
+    ),
     "no images": (
         lambda f: [
             "run",

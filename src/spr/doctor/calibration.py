@@ -57,8 +57,8 @@ class Calibration:
         best = self.scores[0]
         if best.readable == 0:
             return f"no answer holds a box that {best.reading.name} can read: is it this model's dialect?"
-        if best.mean_iou == 0:
-            return f"no box meets its object in any reading: is {best.reading.name} this model's dialect?"
+        if best.accuracy == 0:
+            return f"no box meets its object (IoU 0.5) in any reading: is {best.reading.name} this model's dialect?"
         if len(self.scores) == 1:
             return f"{best.reading.name} has one reading; there is nothing to choose"
         if not self.decided:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spr.models.identity import check_directory
 from spr.pipeline.assembly import BASE, TUNED, Say, Task, data_steps, evaluation_task, pair_store, task_names
+from spr.pipeline.refusals import check_recipe_runs
 from spr.recipe import Recipe
 from spr.records import Scene
 from spr.running.files import canonical, read_json
@@ -75,11 +75,10 @@ def plan(recipe: Recipe, out: Path, say: Say = say_on_stderr) -> Plan:
     from spr.pipeline.estimates.plan import takes
     from spr.pipeline.estimates.steps import Estimator
 
-    if recipe.candidates.source == "model" and recipe.model.endpoint is None:
-        check_directory(f"model.name {recipe.model.name}", recipe.model.name)
     run = RunDir(out)
     if run.exists:
         run.check()
+    check_recipe_runs(recipe, ("candidates",))
     found = survey(recipe, run, read_scenes(recipe.source, recipe.queries, say).scenes, say, keys=False)
     expected = _estimates(recipe, found)
     rows = {name: state.rows if state.finished else expected.get(name, 0) for name, state in found.states.items()}

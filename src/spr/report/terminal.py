@@ -61,7 +61,8 @@ def writing_text(writing: Mapping[str, Any]) -> Iterator[RenderableType]:
     table.add_row("texts with a readable box", f"{rate} % of {writing['texts']:,}")
     table.add_row("boxes", f"{writing['boxes']:,} read" + (f"; not read: {unread}" if unread else ""))
     table.add_row("numbers in the texts", ", ".join(f"{scale}: {count:,}" for scale, count in writing["numbers"].items()))
-    if meeting := writing.get("meeting"):  # runs of older versions have none
+    meeting = writing.get("meeting")  # runs of older versions have none
+    if meeting and meeting["boxes"]:
         table.add_row("boxes that meet an annotated object", _meeting(meeting))
     for name in ("written", "annotated"):
         table.add_row(f"corners {name}, 0 to 1 of the side", _bars(writing[name]))
@@ -73,7 +74,7 @@ def writing_text(writing: Mapping[str, Any]) -> Iterator[RenderableType]:
 def _meeting(found: Mapping[str, Any]) -> str:
     """The share by the recipe's dialect, and by every other reading that is as good a reader."""
     own, others = found["share"], found["others"]
-    said = f"{number(None if own is None else 100 * own, 1)} % of {found['boxes']:,} in {found['texts']:,} texts"
+    said = f"{number(100 * own, 1)} % of {found['boxes']:,} in {found['texts']:,} texts"
     return said + "".join(f"; as {name} {number(100 * share, 1)} %" for name, share in others.items())
 
 

@@ -24,17 +24,9 @@ from spr.models.dialects.readings import every_reading, readings
 from spr.recipe import Evaluation
 from spr.recipe_model import Model
 from spr.records import RecItem
-from spr.tiny.splits import DEVELOPMENT, write_split
 
 TINY = Path(visit.__file__).parents[1] / "tiny" / "models" / "mllm"
 WIDE = (400, 200)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    write_split(DEVELOPMENT, 12, folder, expressions_each=2)
-    return folder
 
 
 def test_the_balloons_box_is_tight():
@@ -225,6 +217,15 @@ def test_answers_without_boxes_name_no_reading():
     found = compare([Answer(row, "I see nothing.") for row in rows], readings("llava-onevision"))
     assert found.scores[0].readable == 0
     assert found.verdict == "no answer holds a box that llava-onevision can read: is it this model's dialect?"
+
+
+def test_boxes_that_meet_nothing_name_no_reading():
+    # They share a corner of 60 x 10 pixels: an overlap, and far from one half.
+    rows = [RecItem(str(n), f"{n}.png", *WIDE, "it", (100.0, 20.0, 300.0, 120.0)) for n in range(9)]
+    (own,) = readings("tiny")
+    found = compare([Answer(row, own.dialect.ground("it", (240.0, 110.0, 400.0, 200.0), WIDE)) for row in rows], [own])
+    assert 0 < found.scores[0].mean_iou < 0.5
+    assert found.verdict == "no box meets its object (IoU 0.5) in any reading: is tiny this model's dialect?"
 
 
 def test_the_bundled_model_is_calibrated_from_either_kind_of_source(world, capsys):

@@ -10,17 +10,8 @@ from PIL import Image
 
 from spr import cli
 from spr.doctor import visit
-from spr.tiny.splits import DEVELOPMENT, write_split
 
 TINY = Path(visit.__file__).parents[1] / "tiny" / "models" / "mllm"
-WIDE = (400, 200)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    write_split(DEVELOPMENT, 12, folder, expressions_each=2)
-    return folder
 
 
 def spr(monkeypatch, *arguments):

@@ -7,31 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from one_question import DRAWN, ONE, answers, lists, recipe
 
-from chat_server import Reply, chat_server, fails, says
+from chat_server import Reply, chat_server, fails
 from spr.candidates import CandidateStage
 from spr.errors import ModelError, RecipeError
 from spr.evaluation.rec import RecStage
-from spr.models.base import Request, Sampling
 from spr.models.endpoint import EndpointModel
 from spr.models.opening import identity_of
 from spr.recipe import Candidates, Evaluation, Model, check_recipe
-
-ONE = [Request((Image.new("RGB", (4, 4)),), "what ?", (1,))]
-DRAWN = Sampling(1.0, 1.0, 8)
-
-
-def recipe(url: str, **options: Any) -> Model:
-    return Model(name="some/model", dialect="tiny", endpoint={"url": url, "retries": 0, **options})
-
-
-def lists(*names: str) -> Reply:
-    return Reply(text=json.dumps({"data": [{"id": name} for name in names]}))
-
-
-def answers(body: dict[str, Any], number: int) -> Reply:
-    return says("a dog")
 
 
 @pytest.fixture

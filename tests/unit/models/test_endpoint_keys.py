@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from PIL import Image
+from one_question import DRAWN, ONE, answers, lists, recipe
 
 from chat_server import Reply, chat_server, fails, says
 from spr.errors import ModelError
-from spr.models.base import Request, Sampling
 from spr.models.endpoint import EndpointModel
-from spr.recipe import Model
 
 KEY = "sk-s3cret-0123"
 VARIABLE = "SPR_TEST_ENDPOINT_KEY"
-ONE = [Request((Image.new("RGB", (4, 4)),), "what ?", (1,))]
-DRAWN = Sampling(1.0, 1.0, 8)
-
-
-def recipe(url: str, **options: Any) -> Model:
-    return Model(name="some/model", dialect="tiny", endpoint={"url": url, "retries": 0, **options})
-
-
-def lists(*names: str) -> Reply:
-    return Reply(text=json.dumps({"data": [{"id": name} for name in names]}))
-
-
-def answers(body: dict[str, Any], number: int) -> Reply:
-    return says("a dog")
 
 
 def test_the_key_of_the_named_variable_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:

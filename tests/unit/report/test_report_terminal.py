@@ -63,6 +63,8 @@ def test_how_the_texts_write_boxes_is_told_with_bars_and_with_other_readings() -
     assert "WARNING: who knows" in text
     older = {name: value for name, value in values.items() if name != "meeting"}
     assert "boxes that meet" not in said(older)
+    nothing_read = {"texts": 7, "boxes": 0, "share": None, "others": {"tiny": 0.0}, "better": []}
+    assert "boxes that meet" not in said(values | {"boxes": 0, "meeting": nothing_read})
 
 
 def test_all_facts_of_a_pair_are_told(cases: Cases) -> None:

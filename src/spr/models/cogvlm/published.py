@@ -37,8 +37,8 @@ def published_model(weights: Path) -> CogVLMForConditionalGeneration:
     family's, lacks a value or has one of no model, or is of a checkpoint that is not asked with the bare question."""
     file = weights / "config.json"
     found = _read(file)
-    _check_template(file, found)
     values = _values(file, found)
+    _check_template(file, found)
     vision = {ours: values[_TOWER + theirs] for theirs, ours in _VISION.items()}
     text = {name: value for name, value in values.items() if not name.startswith(_TOWER)}
     try:

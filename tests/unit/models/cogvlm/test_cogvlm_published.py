@@ -72,6 +72,11 @@ def test_a_config_without_a_template_is_a_chat_ones_and_says_what_to_add(folder)
         published_model(folder({"template_version": None}))
 
 
+def test_another_familys_config_is_told_from_one_without_a_template(folder):
+    with pytest.raises(ModelError, match=r"is no CogVLM's: it lacks .*vision_config"):
+        published_model(folder({"template_version": None, "vision_config": {}}))
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
