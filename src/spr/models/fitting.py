@@ -18,6 +18,7 @@ from spr.boxes import Size
 from spr.errors import ModelError
 from spr.models import dialects
 from spr.models.base import AbsoluteFrame, Dialect
+from spr.models.image_tokens import by_processor, showing
 from spr.recipe_model import Model
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ class _Measure:
         return _Length(tokens, images, question) if tokens > room else None
 
     def _tokens_of(self, size: Size) -> int:
-        tokens, patches = _counts(self._processor, size)
+        with showing(size):
+            tokens, patches = by_processor(self._processor, size)
         if isinstance(self._dialect, AbsoluteFrame):
             _check_pixels(self._processor.image_processor.patch_size, patches, size, self._dialect.processed_size(size))
         return tokens
@@ -101,17 +103,6 @@ def _sentence(worst: _Length, found: int, total: int, new_tokens: int, limit: in
         f"longest, about {worst.question.path} ({width} x {height} pixels), has {worst.tokens:,} tokens, {worst.of_images:,} "
         f"of them its images', and the answer up to {new_tokens:,}; lower max_new_tokens or the pixel limits in model.processor"
     )
-
-
-def _counts(processor: Any, size: Size) -> tuple[int, int]:
-    """Tokens and patches of one image, by the processor's own arithmetic."""
-    try:
-        counted = processor._get_num_multimodal_tokens(image_sizes=[(size[1], size[0])])
-    except ValueError as error:
-        raise ModelError(
-            f"an image of {size[0]} x {size[1]} pixels is refused by the model's processor: {error}; leave it out of the source"
-        ) from error
-    return int(counted["num_image_tokens"][0]), int(counted["num_image_patches"][0])
 
 
 def _check_pixels(side: int, patches: int, size: Size, expected: Size) -> None:

@@ -6,10 +6,13 @@ Reads no files and no pixels. Sizes are (width, height) in pixels of the origina
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from spr.boxes import Size
+from spr.errors import ModelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,24 @@ class Seen:
 
 
 ImageRule = Callable[[Size], Seen]
+
+
+def by_processor(processor: Any, size: Size) -> tuple[int, int]:
+    """Tokens and patches of one image by the arithmetic of a processor of transformers that has one. Raises ValueError for a
+    shape that it refuses."""
+    counted = processor._get_num_multimodal_tokens(image_sizes=[(size[1], size[0])])
+    return int(counted["num_image_tokens"][0]), int(counted["num_image_patches"][0])
+
+
+@contextmanager
+def showing(size: Size) -> Iterator[None]:
+    """Around a count for an image of `size`: what a processor refuses to show is raised as ModelError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ModelError(
+            f"an image of {size[0]} x {size[1]} pixels is refused by the model's processor: {error}; leave it out of the source"
+        ) from error
 
 
 def fixed(tokens: int, patches: int) -> ImageRule:

@@ -15,7 +15,7 @@ from huggingface_hub import try_to_load_from_cache
 from spr.boxes import Size
 from spr.errors import ModelError
 from spr.models.identity import check_directory
-from spr.models.image_tokens import ImageRule, Seen
+from spr.models.image_tokens import ImageRule, Seen, by_processor
 from spr.models.shapes import Known, Shape
 from spr.recipe_model import Model
 
@@ -104,7 +104,7 @@ def _rule(name: str, config: Any, processor: Any) -> ImageRule:
         raise ModelError(f"model.name {name}: its processor does not say how many tokens an image takes")
 
     def seen(size: Size) -> Seen:
-        (tokens,) = processor._get_num_multimodal_tokens(image_sizes=[(size[1], size[0])])["num_image_tokens"]
+        tokens, _ = by_processor(processor, size)
         return Seen(tokens, max(tokens * merging, whole))
 
     return seen

@@ -9,7 +9,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, CLIPConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
 
-from spr.models.image_tokens import Seen
+from spr.errors import ModelError
+from spr.models.image_tokens import Seen, merged
 from spr.models.shapes import Shape
 from spr.pipeline.estimates import costs, device, disk, steps, work
 from spr.pipeline.estimates.costs import Batch, Pairs
@@ -170,6 +171,11 @@ def test_the_products_of_a_detector_are_those_of_its_architecture() -> None:
         model(pixel_values=torch.zeros(1, 3, 800, 1066), **words)
     see = sum(counted.get_flop_counts()["GroundingDinoForObjectDetection.model.backbone"].values())
     assert (see, counted.get_total_flops() - see) == pytest.approx((known.see, known.look), rel=0.001)
+
+
+def test_a_photo_of_a_shape_that_no_processor_shows_is_named() -> None:
+    with pytest.raises(ModelError, match=r"an image of 2000 x 8 pixels is refused by the model's processor: .*leave it out"):
+        work.photos([(400, 300), (2000, 8)], merged(14, 56 * 56, 28 * 28 * 100))
 
 
 def test_photos_are_counted_by_their_sizes() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from spr.boxes import Size
-from spr.models.image_tokens import ImageRule, Seen
+from spr.models.image_tokens import ImageRule, Seen, showing
 from spr.pipeline.estimates.costs import Batch, Pairs
 from spr.recipe import Recipe
 from spr.training.order import updates
@@ -32,9 +32,12 @@ class Photos:
 
 
 def photos(sizes: Iterable[Size], rule: ImageRule) -> Photos:
-    """What the images of these sizes are to a model."""
+    """What the images of these sizes are to a model. Raises ModelError for a shape that its processor refuses."""
     counts = Counter(sizes)
-    seen = {size: rule(size) for size in counts}
+    seen = {}
+    for size in counts:
+        with showing(size):
+            seen[size] = rule(size)
     total = max(1, counts.total())
     tokens = sum(seen[size].tokens * count for size, count in counts.items()) / total
     patches = sum(seen[size].patches * count for size, count in counts.items()) / total
