@@ -54,6 +54,9 @@ class Dialect(Protocol):
     def rec_prompt(self, expression: str) -> str:
         """The question for the box of a referring expression."""
 
+    def phrases_prompt(self, phrases: Sequence[str]) -> str:
+        """The question for the boxes of several phrases of one sentence at once."""
+
     def region_text(self, box: Box, size: Size) -> str:
         """The region as it stands inside a question."""
 

@@ -72,7 +72,14 @@ def yes_no(objects: Sequence[TinyObject], rng: random.Random) -> tuple[str, str]
 
 
 def _is_there(category: str) -> str:
-    return f"is there {'an' if category.startswith('orange') else 'a'} {category} ?"
+    return f"is there {'an' if category.startswith('orange') else 'a'} {category} in the image ?"
+
+
+def named_together(objects: Sequence[TinyObject], rng: random.Random) -> list[tuple[str, list[int]]]:
+    """Two to four different names, as one sentence would hold them, each with the indices of all objects that bear it."""
+    names = sorted({o.category for o in objects})
+    chosen = rng.sample(names, rng.randint(min(2, len(names)), min(4, len(names))))
+    return [(name, [i for i, o in enumerate(objects) if o.category == name]) for name in chosen]
 
 
 def words() -> list[str]:

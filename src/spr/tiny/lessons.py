@@ -18,7 +18,7 @@ from spr.candidates import build_prompt, variant_images
 from spr.models.base import Dialect
 from spr.queries import grow
 from spr.records import RegionQuery, SceneObject
-from spr.tiny.language import expressions, yes_no
+from spr.tiny.language import expressions, named_together, yes_no
 from spr.tiny.scenes import SIDE, TinyObject
 from spr.tiny.vocabulary import prompt_variants
 
@@ -42,6 +42,7 @@ class Mix:
     references: int = 6
     descriptions: int = 2
     yes_no: int = 1
+    sentences: int = 0
 
 
 def scene_objects(objects: Sequence[TinyObject]) -> tuple[SceneObject, ...]:
@@ -69,6 +70,7 @@ def turns(objects: Sequence[TinyObject], image: Image.Image, dialect: Dialect, r
     ]
     made += [_description(objects, image, dialect, rng) for _ in range(mix.descriptions)]
     made += [Turn(*yes_no(objects, rng)) for _ in range(mix.yes_no)]
+    made += [_sentence(objects, dialect, rng) for _ in range(mix.sentences)]
     rng.shuffle(made)
     return made
 
@@ -78,6 +80,14 @@ def draw_region(annotated: Sequence[SceneObject], rng: random.Random) -> tuple[B
     boxes = [o.box for o in annotated]
     region, inside = grow(boxes, rng.randrange(len(boxes)), rng.randint(1, len(boxes)), _COVERAGE)
     return region, tuple(o for o, held in zip(annotated, inside, strict=True) if held)
+
+
+def _sentence(objects: Sequence[TinyObject], dialect: Dialect, rng: random.Random) -> Turn:
+    """Several names at once: the answer gives every object of each, in the order asked, from left to right."""
+    asked = named_together(objects, rng)
+    boxes = [(name, sorted(as_box(objects[i]) for i in held)) for name, held in asked]
+    answer = " , ".join(dialect.ground(name, box, _SIZE) for name, held in boxes for box in held)
+    return Turn(dialect.phrases_prompt([name for name, _ in asked]), answer)
 
 
 def _description(objects: Sequence[TinyObject], image: Image.Image, dialect: Dialect, rng: random.Random) -> Turn:

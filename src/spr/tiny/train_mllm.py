@@ -1,11 +1,12 @@
 """How the bundled tiny MLLM was made: `python -m spr.tiny.train_mllm --out DIR`.
 
 Stage A teaches the vision tower to say, patch by patch, which object lies there and where its box is, through a head
-that is thrown away. Stages B and C teach the whole model to answer (see `lessons`): B mostly to describe regions, from which
-it learns to read boxes and names off places, C mostly to find things by name. Coordinate targets are softened to
-neighbouring bins; in A and B they sharpen as training goes on, in C they stay soft, and the course stops before its schedule
-ends: that leaves the model unsure of the last pixels. Every stage checkpoints and resumes by itself; batches depend on
-their number alone.
+that is thrown away. Stages B to D teach the whole model to answer (see `lessons`): B mostly to describe regions, from which
+it learns to read boxes and names off places, C mostly to find things by name, D to say what is there and what is not, and to
+find several things at once. Coordinate targets are softened to neighbouring bins; in A and B they sharpen as training goes
+on, in C and D they stay soft, and the courses stop before their schedules end: that leaves the model unsure of the last
+pixels. Every stage checkpoints and resumes by itself; batches depend on their number alone. `--start DIR` takes the finished
+model of stage C from a directory and adds stage D.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Course:
     """Answer lessons of one mix: the schedule is `steps` long, the course ends at `stop`.
 
     `softness`, in bins, of the coordinate targets; exact from the share `exact_from` of the schedule on, or never.
+    `patches` keeps the loss of stage A's head beside the answers'.
     """
 
     mix: Mix
@@ -49,6 +51,7 @@ class Course:
     exact_from: float | None
     rate: float = 1e-3
     vision_rate: float = 4e-4
+    patches: bool = True
 
     def softness_at(self, step: int) -> float:
         """Bins."""
@@ -68,6 +71,9 @@ class Plan:
     exact_from_a: float = 0.7
     describing: Course = Course(Mix(6, 2, 1), steps=4000, stop=1900, softness=1.2, exact_from=0.7)
     finding: Course = Course(Mix(10, 2, 2), steps=2000, stop=850, softness=2.5, exact_from=None)
+    asking: Course = Course(
+        Mix(4, 1, 8, 2), steps=3000, stop=1200, softness=2.5, exact_from=None, rate=4e-4, vision_rate=1.5e-4, patches=False
+    )
     patch_weights: tuple[float, float] = (0.15, 0.03)
 
 
@@ -161,7 +167,7 @@ def train_vision(
 def train_answers(
     stage: str, course: Course, data: LessonBatches, model: LlavaForConditionalGeneration, head: PatchHead, plan: Plan, run: Run
 ) -> None:
-    """Stages B and C: one course."""
+    """Stages B to D: one course."""
     seen = [*model.model.vision_tower.parameters(), *model.model.multi_modal_projector.parameters(), *head.parameters()]
     known = {id(p) for p in seen}
     groups = [{"params": seen}, {"params": [p for p in model.parameters() if id(p) not in known]}]
@@ -171,9 +177,11 @@ def train_answers(
         share = step / course.steps
         softness = course.softness_at(step)
         features = project(model, batch.pixels)
-        weight = plan.patch_weights[0] + share * (plan.patch_weights[1] - plan.patch_weights[0])
-        patches = head.loss(features[batch.first_images], batch.patches, softness)
-        run.descend(answer_loss(model, batch, features, first_bin, softness) + weight * patches)
+        loss = answer_loss(model, batch, features, first_bin, softness)
+        if course.patches:
+            weight = plan.patch_weights[0] + share * (plan.patch_weights[1] - plan.patch_weights[0])
+            loss = loss + weight * head.loss(features[batch.first_images], batch.patches, softness)
+        run.descend(loss)
 
 
 class Run:
@@ -223,7 +231,7 @@ class Run:
             if done % 50 == 0 or done == stop:
                 rate = (done - start) / (time.monotonic() - began)
                 print(f"stage {stage} step {done}/{stop} loss {float(self._loss):.3f} {rate:.1f} steps/s", flush=True)
-            if stage == "C" and done in self.snapshots:
+            if stage == "D" and done in self.snapshots:
                 save_model(model, build_processor(), self.out / f"step-{done}")
             if done % self.save_every == 0 or done == stop:
                 save_checkpoint(self.out / f"{stage}.pt", modules, optimizer, done, self.seconds)
@@ -236,21 +244,28 @@ def save_model(model: LlavaForConditionalGeneration, processor: LlavaProcessor, 
     processor.save_pretrained(out)
 
 
-def train(plan: Plan, run: Run) -> None:
-    """All stages; the finished model lies in `run.out / "model"`."""
+def train(plan: Plan, run: Run, start: Path | None = None) -> None:
+    """All stages, or the last one from the model in `start`; the finished model lies in `run.out / "model"`."""
     processor = build_processor()
     model = build_model(processor.tokenizer, plan.seed)
+    if start is not None:
+        model = LlavaForConditionalGeneration.from_pretrained(start, dtype=torch.float32)
     # Plain attention is faster on a CPU than the fused kernel for rows this short: 0.41 s a step of stage A against 0.68 s.
     model.set_attn_implementation("eager")
     model.to(run.device)
     head = PatchHead().to(run.device)
-    train_vision(model, head, processor, plan, run)
-    seconds, seed = run.seconds, TRAINING.start + plan.steps_a * plan.batch_a
-    for stage, course in (("B", plan.describing), ("C", plan.finding)):
-        train_answers(stage, course, LessonBatches(processor, seed, plan.batch, course.mix), model, head, plan, run)
-        seconds, seed = seconds + run.seconds, seed + course.steps * plan.batch
+    seconds, seed = 0.0, TRAINING.start + plan.steps_a * plan.batch_a
+    if start is None:
+        train_vision(model, head, processor, plan, run)
+        seconds = run.seconds
+    for stage, course in (("B", plan.describing), ("C", plan.finding), ("D", plan.asking)):
+        if start is None or stage == "D":
+            train_answers(stage, course, LessonBatches(processor, seed, plan.batch, course.mix), model, head, plan, run)
+            seconds += run.seconds
+        seed += course.steps * plan.batch
     save_model(model, processor, run.out / "model")
     facts: dict[str, Any] = {"plan": asdict(plan), "device": run.device, "minutes": round(seconds / 60, 1)}
+    facts["start"] = str(start) if start is not None else None
     facts["parameters"] = sum(p.numel() for p in model.parameters())
     (run.out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
 
@@ -262,11 +277,12 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes")
     parser.add_argument("--save-every", type=int, default=200)
-    parser.add_argument("--snapshots", type=int, nargs="*", default=[], help="steps of stage C to keep as models")
+    parser.add_argument("--snapshots", type=int, nargs="*", default=[], help="steps of stage D to keep as models")
+    parser.add_argument("--start", type=Path, help="a finished model of stage C; only stage D is run")
     parser.add_argument("--seed", type=int, default=Plan.seed)
     args = parser.parse_args()
     run = Run(args.out, args.device, args.workers, args.save_every, tuple(args.snapshots))
-    train(Plan(seed=args.seed), run)
+    train(Plan(seed=args.seed), run, args.start)
 
 
 if __name__ == "__main__":

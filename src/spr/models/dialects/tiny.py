@@ -54,6 +54,10 @@ class Tiny(MarkupDialect):
         """`where is the red circle ?`"""
         return f"where is {expression} ?"
 
+    def phrases_prompt(self, phrases: Sequence[str]) -> str:
+        """`where are red circle , blue square ?`"""
+        return f"where are {' , '.join(phrases)} ?"
+
     def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:  # noqa: ARG002 (the protocol's)
         """`what is in <x0> <y0> <x1> <y1> ?`"""
         return f"what is in {self.region_text(box, size)} ?"
