@@ -103,20 +103,22 @@ def train(directory: Run, force: Annotated[bool, typer.Option("--force", help="S
 @app.command("eval")
 def evaluate(
     source: Annotated[Path, typer.Argument(metavar="RUN|RECIPE", help="A run directory, or a recipe in YAML.")],
-    task: Annotated[str, typer.Option("--task", metavar="T", help="rec or regions.")],
+    task: Annotated[str | None, typer.Option("--task", metavar="T", help="rec, pope, ...; default: all of the recipe.")] = None,
     adapter: Annotated[Path | None, typer.Option("--adapter", metavar="DIR", help="Another adapter as the tuned one.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where the results go; default RUN.")] = None,
+    overrides: Set = None,
 ) -> None:
-    """Evaluate base and tuned on one task."""
+    """Evaluate base and tuned on one task, or on all of them."""
     from spr.pipeline import evaluate as evaluate_run
     from spr.pipeline import existing
-    from spr.recipe import load_recipe
-    from spr.views import show, task_table
+    from spr.recipe import load_recipe, override_recipe
+    from spr.views import show_task
 
     is_run = source.is_dir()
-    recipe = existing(source).recipe() if is_run else load_recipe(source)
+    recipe = override_recipe(existing(source).recipe(), overrides or ()) if is_run else load_recipe(source, overrides or ())
     target = out or (source if is_run else _default_out(source))
-    show(task_table(task, evaluate_run(recipe, target, task, adapter)))
+    for name, metrics in evaluate_run(recipe, target, task, adapter).items():
+        show_task(name, metrics)
 
 
 @app.command("show")

@@ -14,10 +14,11 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from spr.errors import RecipeError
+from spr.recipe_evaluation import Evaluation
 from spr.recipe_model import Model
 from spr.recipe_part import Fraction, Part
 from spr.recipe_score import Score
-from spr.recipe_yaml import read_values
+from spr.recipe_yaml import override, read_values
 
 AnyPart = TypeVar("AnyPart", bound=Part)
 PromptVariant = Literal["plain", "names", "crop", "crop_names", "paraphrase"]
@@ -130,33 +131,6 @@ class Train(Part):
         return self
 
 
-class RecTask(Part):
-    """Referring expression comprehension: the per-expression json (img_id, sents, bbox xywh, height, width)."""
-
-    annotations: Path
-    image_root: Path
-    limit: int | None = Field(None, ge=1)
-
-
-class RegionsTask(Part):
-    """The paper's own task: describe held-out regions, made like the training queries from a COCO-format json."""
-
-    annotations: Path
-    image_root: Path
-    limit: int | None = Field(None, ge=1)
-
-
-class Evaluation(Part):
-    """Stage 6. Greedy answers of base and tuned to the same items, compared in pairs."""
-
-    rec: RecTask | None = None
-    regions: RegionsTask | None = None
-    backend: Literal["transformers", "endpoint"] = Field("transformers", description="what answers, for base and tuned alike")
-    batch_size: int = Field(8, ge=1)
-    max_new_tokens: int = Field(512, ge=1)
-    bootstrap: int = Field(1000, ge=100, description="resamples of the images for the 95 % intervals")
-
-
 class Resources(Part):
     """Where it runs. Never part of what it computes, but `threads`: sums of floats depend on it."""
 
@@ -185,6 +159,16 @@ class Recipe(Part):
             raise ValueError("evaluation.backend is endpoint, but the recipe names no server; set model.endpoint.url")
         return self
 
+    @model_validator(mode="after")
+    def _protocol_fits(self) -> Recipe:
+        reads_boxes = [one.id for one in self.evaluation.sets() if one.kind in ("rec", "phrase_grounding")]
+        if self.evaluation.protocol == "ferret" and self.model.dialect != "ferret" and reads_boxes:
+            raise ValueError(
+                f"evaluation.protocol: ferret reads {reads_boxes[0]} as Ferret's own scripts do, in Ferret's brackets, but "
+                f"model.dialect is {self.model.dialect}; set evaluation.protocol: plain"
+            )
+        return self
+
 
 class _Asked(Part, extra="ignore"):
     """A recipe of which only the model counts."""
@@ -195,6 +179,16 @@ class _Asked(Part, extra="ignore"):
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a YAML recipe, lay `a.b=c` overrides over it (values in YAML) and check it. Raises RecipeError."""
     return check_recipe(read_values(path, overrides), str(path))
+
+
+def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """A recipe with `a.b=c` overrides laid over it. Raises RecipeError."""
+    if not overrides:
+        return recipe
+    data = recipe.model_dump(mode="json")
+    for assignment in overrides:
+        override(data, assignment)
+    return check_recipe(data, "--set")
 
 
 def check_recipe(data: dict[str, Any], where: str) -> Recipe:

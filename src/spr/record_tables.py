@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from spr.errors import DataError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 Record = TypeVar("Record")
 
 

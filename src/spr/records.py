@@ -54,6 +54,11 @@ class RegionQuery:
         return (self.width, self.height)
 
     @property
+    def item_id(self) -> str:
+        """Its id as an item of the evaluation."""
+        return self.query_id
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The different names of the objects inside, in the order of the objects."""
         return tuple(dict.fromkeys(item.category for item in self.objects))
@@ -182,27 +187,13 @@ class PreferencePair:
 
 
 @dataclass(frozen=True, slots=True)
-class RecItem:
-    """One referring expression and the one box it names. `path` is relative to the task's image root."""
-
-    item_id: str
-    path: str
-    width: int
-    height: int
-    expression: str
-    box: Box
-
-    @property
-    def size(self) -> Size:
-        """(width, height) in pixels."""
-        return (self.width, self.height)
-
-
-@dataclass(frozen=True, slots=True)
 class Prediction:
-    """One answer of one model to one item of an evaluation task.
+    """What one answer of one model to one item of an evaluation task is worth; a sentence gives one a phrase.
 
-    `cluster` is what the bootstrap resamples (the image); `payload` holds the task's own numbers, e.g. counts.
+    `cluster` is what the bootstrap resamples (the image), at `path` below the task's image root, of width x height pixels.
+    `question` is what was asked for in people's words (the expression, the phrase, the question), `truth` the boxes that
+    are right. `status` is ok | unreadable | none: whether an answer was found in the text. `payload` holds the task's own
+    numbers, `groups` what results are broken down by, e.g. size: small.
     """
 
     task: str
@@ -213,6 +204,17 @@ class Prediction:
     status: str
     iou: float
     payload: dict[str, float] = field(default_factory=dict)
+    question: str = ""
+    path: str = ""
+    width: int = 0
+    height: int = 0
+    truth: tuple[Box, ...] = ()
+    groups: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> Size:
+        """(width, height) in pixels."""
+        return (self.width, self.height)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from spr.evaluation.tables import rec_table, regions_table
+from spr.evaluation.tables import task_tables
 from spr.pipeline.estimates.units import bytes_text, time_text
 from spr.pipeline.funnel import of_manifests, of_source, of_task_sources, shards_in_all
 from spr.pipeline.metrics import step_manifests
@@ -26,8 +26,6 @@ from spr.running.steps import DONE, STALE, TO_DO
 
 if TYPE_CHECKING:
     from spr.pipeline.estimates.steps import Estimate
-
-_TASK_TABLES = {"rec": rec_table, "regions": regions_table}
 
 
 def show(view: RenderableType) -> None:
@@ -97,14 +95,15 @@ def show_results(path: Path) -> None:
         for view in writing_text(writing):
             show(view)
     for task, values in metrics.get("tasks", {}).items():
-        show(task_table(task, values))
+        show_task(task, values)
     page = path / "report" / "index.html"
     print(f"report: {page}" if page.is_file() else f"run directory: {path}")
 
 
-def task_table(task: str, metrics: Mapping[str, Any]) -> Table:
-    """One task's result: base, tuned and the gain with its interval."""
-    return _TASK_TABLES[task](metrics)
+def show_task(name: str, metrics: Mapping[str, Any]) -> None:
+    """The tables of one data set's result."""
+    for table in task_tables(name, metrics):
+        show(table)
 
 
 def pair_view(path: Path, name: str) -> Iterator[RenderableType]:

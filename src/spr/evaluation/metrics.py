@@ -1,75 +1,61 @@
 """Predictions -> the numbers of metrics.json: each with its 95 % interval, base and tuned compared item by item.
 
-Accuracies, parse rates and shares are percent; localization and mean IoU lie in 0..1. An empty task gives NaN, never 0.
+Accuracies, rates and shares are percent; localization and IoU lie in 0..1. An empty task or group gives NaN, never 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from spr.boxes import FloatArray
 from spr.errors import DataError
-from spr.evaluation.intervals import interval
-from spr.evaluation.rec import THRESHOLDS, hits, summary
+from spr.evaluation.intervals import Clustered, bootstrap, clustered, mcnemar, paired_test
+from spr.evaluation.task import Task
 from spr.records import Prediction
 from spr.seeds import derive_seed
 
-REGION_METRICS = ("localization", "boxes", "right_count", "names_right")
-_SHARES = ("right_count", "names_right")
+AnyTask = Task[Any]
+SIZES = ("small", "medium", "large")
 
 
-def rec_metrics(
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """How sure numbers are made: draws of images, the run's seed, and the protocol that read the answers."""
+
+    draws: int
+    seed: int
+    protocol: str
+
+
+def task_metrics(
+    task: AnyTask,
     base: Sequence[Prediction],
     tuned: Sequence[Prediction] | None,
-    resamples: int,
-    seed: int,
+    how: Counting,
     subset_of: int | None = None,
 ) -> dict[str, Any]:
-    """`{"n", "base": M, "tuned": M, "delta": {"acc", "ci95"}}`, M with acc, mean_acc, mean_iou, parse_rate, ci95.
+    """`{"n", "images", "protocol", "base": M, "tuned": M, "delta": D, "by": {group: {value: G}}}`.
 
-    Without `tuned` there is only n and base. `subset_of`, the size of the full split, marks a result on a part of it.
-    Raises DataError when base and tuned answered different items.
+    M holds the task's quantities, `parse_rate` and `truncation_rate` (percent), and `ci95`; D the quantities' differences,
+    `ci95`, the p-value `p` of the paired test, and `mcnemar` for shares of right answers; G `n`, and the quantities of base, tuned
+    and delta with its `ci95`. Without `tuned` there are only n and base. `subset_of`, the size of the full split, marks a result on
+    a part of it. Raises DataError when base and tuned answered different items.
     """
-    keys = [f"{threshold:g}" for threshold in THRESHOLDS]
-    bootstrap = _Bootstrap(base, resamples, derive_seed(seed, "bootstrap", "rec"))
-    scored = {"base": hits(_ious(base))}
-    metrics: dict[str, Any] = {"n": len(base), **({"subset_of": subset_of} if subset_of else {})}
-    metrics["base"] = _rec(base, bootstrap.ci95(keys, scored["base"]))
+    metrics: dict[str, Any] = {"n": len(base), "images": len({one.cluster for one in base}), "protocol": how.protocol}
+    if subset_of:
+        metrics["subset_of"] = subset_of
+    metrics |= task.facts(base)
     if tuned is not None:
         tuned = aligned(base, tuned)
-        scored["tuned"] = hits(_ious(tuned))
-        metrics["tuned"] = _rec(tuned, bootstrap.ci95(keys, scored["tuned"]))
-        change = scored["tuned"] - scored["base"]
-        metrics["delta"] = {"acc": _means(keys, change), "ci95": bootstrap.ci95(keys, change)}
-    return metrics
-
-
-def region_metrics(
-    base: Sequence[Prediction],
-    tuned: Sequence[Prediction] | None,
-    resamples: int,
-    seed: int,
-    subset_of: int | None = None,
-) -> dict[str, Any]:
-    """`{"n", "objects", "base": M, "tuned": M, "delta": M}`, objects the mean number in a region.
-
-    M holds localization, boxes a description, right_count and names_right (percent), each also in M's ci95; base and tuned
-    with parse_rate too. Raises DataError as `rec_metrics` does.
-    """
-    bootstrap = _Bootstrap(base, resamples, derive_seed(seed, "bootstrap", "regions"))
-    metrics: dict[str, Any] = {"n": len(base), **({"subset_of": subset_of} if subset_of else {})}
-    metrics["objects"] = sum(one.payload["objects"] for one in base) / len(base) if base else float("nan")
-    before = _region_values(base)
-    metrics["base"] = _regions(base, before, bootstrap)
-    if tuned is not None:
-        tuned = aligned(base, tuned)
-        after = _region_values(tuned)
-        metrics["tuned"] = _regions(tuned, after, bootstrap)
-        change = after - before
-        metrics["delta"] = {**_means(REGION_METRICS, change), "ci95": bootstrap.ci95(REGION_METRICS, change)}
+    metrics |= _compared(task, base, tuned, how)
+    metrics["by"] = {
+        group: {value: _group(task, base, tuned, rows, how) for value, rows in values.items()}
+        for group, values in _groups(base).items()
+    }
     return metrics
 
 
@@ -86,46 +72,100 @@ def aligned(base: Sequence[Prediction], tuned: Sequence[Prediction]) -> list[Pre
     return [by_id[item_id] for item_id in wanted]
 
 
-class _Bootstrap:
-    """Intervals over the images of one task's items: one seed, so that all metrics see the same resampled images."""
-
-    def __init__(self, items: Sequence[Prediction], resamples: int, seed: int) -> None:
-        self._clusters = [item.cluster for item in items]
-        self._resamples, self._seed = resamples, seed
-
-    def ci95(self, keys: Sequence[str], values: FloatArray) -> dict[str, list[float]]:
-        """values (n, m) with m keys -> the interval of each column's mean, as [low, high]."""
-        bounds = interval(values, self._clusters, self._resamples, self._seed)
-        return {key: [float(low), float(high)] for key, (low, high) in zip(keys, bounds.T, strict=True)}
-
-
-def _ious(predictions: Sequence[Prediction]) -> FloatArray:
-    return np.asarray([prediction.iou for prediction in predictions], dtype=np.float64)
+def nested(keys: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    """`["acc/0.5"], [x]` -> `{"acc": {"0.5": x}}`."""
+    found: dict[str, Any] = {}
+    for key, value in zip(keys, values, strict=True):
+        *outer, last = key.split("/")
+        inner = found
+        for part in outer:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+    return found
 
 
-def _rec(predictions: Sequence[Prediction], ci95: dict[str, list[float]]) -> dict[str, Any]:
-    return {**summary(_ious(predictions)), "parse_rate": _parse_rate(predictions), "ci95": ci95}
+def _compared(task: AnyTask, base: Sequence[Prediction], tuned: Sequence[Prediction] | None, how: Counting) -> dict[str, Any]:
+    sides = [base] if tuned is None else [base, tuned]
+    sums = [_clustered(task, side) for side in sides]
+    bounds = bootstrap(sums, task.quantities, how.draws, derive_seed(how.seed, "bootstrap", task.name))
+    values = [_quantities(task, side) for side in sides]
+    metrics: dict[str, Any] = {}
+    for name, side, found, interval in zip(("base", "tuned"), sides, values, bounds.sides, strict=False):
+        rates = {"parse_rate": parse_rate(side), "truncation_rate": truncation_rate(side)}
+        metrics[name] = {**nested(task.keys, found.tolist()), **rates, "ci95": _ci95(task, interval)}
+    if tuned is not None and bounds.change is not None:
+        p = paired_test(sums[0], sums[1], task.quantities, how.draws, derive_seed(how.seed, "paired test", task.name))
+        delta = nested(task.keys, (values[1] - values[0]).tolist())
+        metrics["delta"] = {**delta, "ci95": _ci95(task, bounds.change), "p": _inner(task, p.tolist())}
+        if rights := task.rights(base):
+            metrics["delta"]["mcnemar"] = _mcnemar(task, rights, task.rights(tuned))
+    return metrics
 
 
-def _region_values(predictions: Sequence[Prediction]) -> FloatArray:
-    """The region metrics of each prediction, shape (n, 4); shares as 0 or 100."""
-    factors = np.asarray([100.0 if metric in _SHARES else 1.0 for metric in REGION_METRICS])
-    rows = [[prediction.payload[metric] for metric in REGION_METRICS] for prediction in predictions]
-    values: FloatArray = np.asarray(rows, dtype=np.float64).reshape(-1, len(REGION_METRICS)) * factors
-    return values
+def _mcnemar(task: AnyTask, base: Mapping[str, Any], tuned: Mapping[str, Any]) -> dict[str, Any]:
+    tests = {key: mcnemar(base[key], tuned[key]) for key in base}
+    plain = [{"gained": one.gained, "lost": one.lost, "p": one.p} for one in tests.values()]
+    return nested([_short(key) for key in tests], plain)
 
 
-def _regions(predictions: Sequence[Prediction], values: FloatArray, bootstrap: _Bootstrap) -> dict[str, Any]:
-    ci95 = bootstrap.ci95(REGION_METRICS, values)
-    return {**_means(REGION_METRICS, values), "parse_rate": _parse_rate(predictions), "ci95": ci95}
+def _group(
+    task: AnyTask, base: Sequence[Prediction], tuned: Sequence[Prediction] | None, rows: Sequence[int], how: Counting
+) -> dict[str, Any]:
+    """The quantities of some of the predictions."""
+    part = [[side[row] for row in rows] for side in ([base] if tuned is None else [base, tuned])]
+    values = [_quantities(task, side) for side in part]
+    found: dict[str, Any] = {"n": len(rows), "base": nested(task.keys, values[0].tolist())}
+    if tuned is not None:
+        sums = [_clustered(task, side) for side in part]
+        bounds = bootstrap(sums, task.quantities, how.draws, derive_seed(how.seed, "bootstrap", task.name))
+        found["tuned"] = nested(task.keys, values[1].tolist())
+        found["delta"] = nested(task.keys, (values[1] - values[0]).tolist())
+        if bounds.change is not None:
+            found["delta"]["ci95"] = _ci95(task, bounds.change)
+    return found
 
 
-def _means(keys: Sequence[str], values: FloatArray) -> dict[str, float]:
-    """values (n, m) with m keys -> the mean of each column, NaN when n = 0."""
-    means = values.mean(axis=0) if len(values) else np.full(values.shape[1], np.nan)
-    return {key: float(mean) for key, mean in zip(keys, means, strict=True)}
+def _groups(predictions: Sequence[Prediction]) -> dict[str, dict[str, list[int]]]:
+    """Row numbers by group and value; all sizes are there, other values as they occur, the most frequent first."""
+    found: dict[str, dict[str, list[int]]] = {}
+    for row, one in enumerate(predictions):
+        for group, value in one.groups.items():
+            empty: dict[str, list[int]] = {size: [] for size in SIZES} if group == "size" else {}
+            found.setdefault(group, empty).setdefault(value, []).append(row)
+    ordered = {group: sorted(values.items(), key=lambda item: (-len(item[1]), item[0])) for group, values in found.items()}
+    return {group: found[group] if group == "size" else dict(values) for group, values in ordered.items()}
 
 
-def _parse_rate(predictions: Sequence[Prediction]) -> float:
-    """Percent of the answers whose boxes could be read."""
+def _clustered(task: AnyTask, predictions: Sequence[Prediction]) -> Clustered:
+    return clustered(task.columns(predictions), [one.cluster for one in predictions])
+
+
+def _quantities(task: AnyTask, predictions: Sequence[Prediction]) -> FloatArray:
+    """(q,); NaN throughout without predictions."""
+    if not predictions:
+        return np.full(len(task.keys), np.nan)
+    columns = task.columns(predictions)
+    return task.quantities(columns.sum(axis=0)[None], np.asarray([float(len(columns))]))[0]
+
+
+def _short(key: str) -> str:
+    """Accuracies by threshold are called by their threshold in `ci95`, `p` and `mcnemar`."""
+    return key.removeprefix("acc/")
+
+
+def _inner(task: AnyTask, values: Sequence[Any]) -> dict[str, Any]:
+    return nested([_short(key) for key in task.keys], values)
+
+
+def _ci95(task: AnyTask, bounds: FloatArray) -> dict[str, Any]:
+    return _inner(task, [[float(low), float(high)] for low, high in bounds.T])
+
+
+def parse_rate(predictions: Sequence[Prediction]) -> float:
+    """Percent of the predictions whose answer could be read."""
     return 100 * sum(one.status == "ok" for one in predictions) / len(predictions) if predictions else float("nan")
+
+
+def truncation_rate(predictions: Sequence[Prediction]) -> float:
+    """Percent of the predictions whose answer was cut off at max_new_tokens."""
+    return 100 * sum(one.payload["cut_off"] for one in predictions) / len(predictions) if predictions else float("nan")

@@ -6,17 +6,17 @@ is wrong, not left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from spr.boxes import FloatArray, area, as_boxes, paired_iou
-from spr.evaluation.greedy import GreedyStage
-from spr.models.base import Generation
-from spr.records import Prediction, RecItem
+from spr.boxes import Box, FloatArray, area, as_boxes, paired_iou
+from spr.evaluation.task import Task, cut_off, length_group, size_group
+from spr.items import Answer, RecItem
+from spr.models.base import Dialect
+from spr.records import Prediction
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -54,37 +54,60 @@ def hits(ious: ArrayLike, thresholds: Sequence[float] = THRESHOLDS) -> FloatArra
     return np.asarray(np.asarray(ious)[:, None] >= np.asarray(thresholds)[None], dtype=np.float64) * 100
 
 
-@dataclass
-class RecStage(GreedyStage[RecItem]):
-    """Expressions -> predictions with the first box of the answer and its IoU with the ground truth.
+class Rec(Task[RecItem]):
+    """Expressions -> the first box of the answer and its IoU with the ground truth.
 
     `status` is that of the first box in the text: ok, unreadable, or none when there is no attempt at one; only ok has a
-    box. The payload holds the ground truth (gt_x0 ... gt_y1), how many `boxes` the answer has, and `cut_off` (0 or 1).
+    box. The payload holds how many `boxes` the answer has, and `cut_off` (0 or 1). Results are broken down by the object's
+    size, by its category where the file tells it, and by the expression's length.
     """
 
-    name: str = field(default="rec", init=False)
+    name = "rec"
+    unit = "expressions"
+    keys = (*(f"acc/{threshold:g}" for threshold in THRESHOLDS), "mean_acc", "mean_iou")
 
-    def prompt(self, row: RecItem) -> str:
+    def prompt(self, item: RecItem, dialect: Dialect) -> str:
         """The dialect's question for the box of an expression."""
-        return self.policy.dialect.rec_prompt(row.expression)
+        return dialect.rec_prompt(item.expression)
 
-    def predict(self, row: RecItem, answer: Generation) -> Prediction:
+    def read(self, text: str, item: RecItem, dialect: Dialect) -> tuple[Box | None, str, int]:
+        """The box that counts, its status, and the number of boxes in the text."""
+        mentions = dialect.parse(text, item.size)
+        first = mentions[0] if mentions else None
+        return (first.box, first.status, len(mentions)) if first else (None, "none", 0)
+
+    def score(self, item: RecItem, answer: Answer, dialect: Dialect) -> list[Prediction]:
         """The first box of the answer, against the item's."""
-        mentions = self.policy.dialect.parse(answer.text, row.size)
-        box = mentions[0].box if mentions else None
-        payload = dict(zip(("gt_x0", "gt_y0", "gt_x1", "gt_y1"), row.box, strict=True))
-        payload |= {"boxes": float(len(mentions)), "cut_off": float(answer.finish_reason == "length")}
+        box, status, boxes = self.read(answer.text, item, dialect)
+        return [self.judged(item, answer, box, status, boxes)]
+
+    def judged(self, item: RecItem, answer: Answer, box: Box | None, status: str, boxes: int) -> Prediction:
+        """A box, or none, against the item's."""
+        groups = {"size": size_group(item.box), "length": length_group(item.expression)}
         return Prediction(
-            task="rec",
-            item_id=row.item_id,
-            cluster=row.path,
+            task=self.name,
+            item_id=item.item_id,
+            cluster=item.path,
             answer=answer.text,
             box=box,
-            status=mentions[0].status if mentions else "none",
-            iou=float(paired_iou([box], [row.box])[0]) if box else 0.0,
-            payload=payload,
+            status=status,
+            iou=float(paired_iou([box], [item.box])[0]) if box else 0.0,
+            payload={"boxes": float(boxes), "cut_off": cut_off(answer)},
+            question=item.expression,
+            path=item.path,
+            width=item.width,
+            height=item.height,
+            truth=(item.box,),
+            groups=groups | ({"category": item.category} if item.category else {}),
         )
 
-    def row_id(self, row: RecItem) -> str:
-        """The item's id."""
-        return row.item_id
+    def columns(self, predictions: Sequence[Prediction]) -> FloatArray:
+        """Hits at each threshold (0 or 100), their mean, and the IoU: (n, 7)."""
+        ious = np.asarray([one.iou for one in predictions], dtype=np.float64)
+        found = hits(ious)
+        return np.column_stack([found, found.mean(axis=1), ious])
+
+    def rights(self, predictions: Sequence[Prediction]) -> Mapping[str, NDArray[np.bool_]]:
+        """At every threshold."""
+        found = hits([one.iou for one in predictions]) > 0
+        return {key: found[:, place] for place, key in enumerate(self.keys[: len(THRESHOLDS)])}

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
-from spr.evaluation.greedy import GreedyStage
-from spr.models.base import Generation
+import numpy as np
+from numpy.typing import NDArray
+
+from spr.boxes import FloatArray
+from spr.evaluation.task import Task, cut_off
+from spr.items import Answer
+from spr.models.base import Dialect
 from spr.recipe_score import Localization
 from spr.records import Prediction, RegionQuery
 from spr.rewards.localization import localization_score, mentioned_boxes
 
+_SHARES = ("right_count", "names_right")
 _ARTICLES = re.compile(r"^(?:(?:an?|the)\s+)+")
 
 
@@ -32,54 +36,71 @@ def _folded(name: str) -> str:
     return _ARTICLES.sub("", " ".join(name.casefold().split()).strip(" .,;:!?\"'"))
 
 
-@dataclass
-class RegionsStage(GreedyStage[RegionQuery]):
-    """Region queries -> predictions with the localization score of the greedy description.
+class Regions(Task[RegionQuery]):
+    """Region queries -> the localization score of the greedy description.
 
     The payload holds `localization`, `boxes` (readable ones), `unreadable`, `objects`, `right_count` and `names_right`
     (0 or 1), and `cut_off`. `status` is ok, unreadable when a box is, or none when there is no attempt at one. There is
     no single box and no single IoU: `box` is None, `iou` NaN.
     """
 
-    localization: Localization = field(default_factory=Localization)
-    name: str = field(default="regions", init=False)
+    name = "regions"
+    unit = "regions"
+    keys = ("localization", "boxes", "right_count", "names_right")
 
-    @property
-    def recipe_part(self) -> dict[str, Any]:
-        """Model and answers, and how localization is scored."""
-        localization = self.localization.model_dump(mode="json", include={"threshold", "binary"})
-        return {**super().recipe_part, "localization": localization}
+    def __init__(self, localization: Localization | None = None) -> None:
+        self._localization = localization or Localization()
 
-    def prompt(self, row: RegionQuery) -> str:
+    def prompt(self, item: RegionQuery, dialect: Dialect) -> str:
         """The plain question about the region."""
-        return self.policy.dialect.region_prompt(row.region, row.size, row.names)
+        return dialect.region_prompt(item.region, item.size, item.names)
 
-    def predict(self, row: RegionQuery, answer: Generation) -> Prediction:
+    def score(self, item: RegionQuery, answer: Answer, dialect: Dialect) -> list[Prediction]:
         """The description against the objects inside the region."""
-        mentions = self.policy.dialect.parse(answer.text, row.size)
+        mentions = dialect.parse(answer.text, item.size)
         boxes = mentioned_boxes(mentions)
         unreadable = len(mentions) - len(boxes)
-        truth = [one.box for one in row.objects]
-        right_names = names_right((mention.phrase for mention in mentions), (one.category for one in row.objects))
-        return Prediction(
-            task="regions",
-            item_id=row.query_id,
-            cluster=row.image_id,
-            answer=answer.text,
-            box=None,
-            status="none" if not mentions else "unreadable" if unreadable else "ok",
-            iou=float("nan"),
-            payload={
-                "localization": localization_score(truth, boxes, self.localization.threshold, self.localization.binary),
-                "boxes": float(len(boxes)),
-                "unreadable": float(unreadable),
-                "objects": float(len(truth)),
-                "right_count": float(len(boxes) == len(truth)),
-                "names_right": float(right_names),
-                "cut_off": float(answer.finish_reason == "length"),
-            },
-        )
+        truth = tuple(one.box for one in item.objects)
+        right_names = names_right((mention.phrase for mention in mentions), (one.category for one in item.objects))
+        return [
+            Prediction(
+                task=self.name,
+                item_id=item.query_id,
+                cluster=item.image_id,
+                answer=answer.text,
+                box=None,
+                status="none" if not mentions else "unreadable" if unreadable else "ok",
+                iou=float("nan"),
+                payload={
+                    "localization": localization_score(truth, boxes, self._localization.threshold, self._localization.binary),
+                    "boxes": float(len(boxes)),
+                    "unreadable": float(unreadable),
+                    "objects": float(len(truth)),
+                    "right_count": float(len(boxes) == len(truth)),
+                    "names_right": float(right_names),
+                    "cut_off": cut_off(answer),
+                },
+                question="what is in the region?",
+                path=item.path,
+                width=item.width,
+                height=item.height,
+                truth=truth,
+                groups={"objects": str(len(truth))},
+            )
+        ]
 
-    def row_id(self, row: RegionQuery) -> str:
-        """The query's id."""
-        return row.query_id
+    def columns(self, predictions: Sequence[Prediction]) -> FloatArray:
+        """(n, 4); shares as 0 or 100."""
+        factors = np.asarray([100.0 if key in _SHARES else 1.0 for key in self.keys])
+        rows = [[one.payload[key] for key in self.keys] for one in predictions]
+        values: FloatArray = np.asarray(rows, dtype=np.float64).reshape(-1, len(self.keys)) * factors
+        return values
+
+    def facts(self, predictions: Sequence[Prediction]) -> Mapping[str, float]:
+        """The mean number of objects in a region."""
+        counts = [one.payload["objects"] for one in predictions]
+        return {"objects": sum(counts) / len(counts) if counts else float("nan")}
+
+    def rights(self, predictions: Sequence[Prediction]) -> Mapping[str, NDArray[np.bool_]]:
+        """Counts and names."""
+        return {key: np.asarray([one.payload[key] > 0 for one in predictions]) for key in _SHARES}

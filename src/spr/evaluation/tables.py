@@ -1,74 +1,57 @@
-"""The two tables a person reads at the end: accuracy by IoU threshold, and what became of the descriptions.
+"""The tables that a person reads in the terminal: base, tuned and the gain with its interval.
 
-Rendering only; the numbers are those of `spr.evaluation.metrics`.
+Rendering only; the numbers are those of `spr.evaluation.metrics`, their choice and order that of `spr.evaluation.layouts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
 
-_REC_ROWS = (("mean_acc", "mean of the five", ".2f"), ("mean_iou", "mean IoU", ".4f"), ("parse_rate", "readable, %", ".2f"))
-_REGION_ROWS = (
-    ("localization", "localization score", ".3f"),
-    ("boxes", "boxes a description", ".2f"),
-    ("right_count", "right count, %", ".1f"),
-    ("names_right", "all names right, %", ".1f"),
-    ("parse_rate", "readable, %", ".1f"),
-)
+from spr.evaluation.layouts import LAYOUTS, Layout, Line, heading, inner, lookup
 
 
-def rec_table(metrics: Mapping[str, Any], title: str = "Referring expressions") -> Table:
-    """`rec_metrics` -> Acc at each threshold, their mean, mean IoU and parse rate: base | tuned | gain with its interval."""
-    table = _table(metrics, title, "expressions")
-    for threshold in metrics["base"]["acc"]:
-        base, tuned = (metrics.get(who, {}).get("acc", {}).get(threshold) for who in ("base", "tuned"))
-        delta = metrics.get("delta")
-        bounds = delta["ci95"][threshold] if delta else metrics["base"]["ci95"][threshold]
-        change = delta["acc"][threshold] if delta else None
-        table.add_row(f"Acc@{threshold}", *_cells(base, tuned, change, bounds, ".2f"))
-    for key, label, form in _REC_ROWS:
-        table.add_row(label, *_unbounded(metrics, key, form))
-    return table
+def task_tables(task_id: str, metrics: Mapping[str, Any]) -> Iterator[Table]:
+    """metrics.json of one data set -> its tables; phrase grounding has two, which are never one."""
+    for layout in LAYOUTS[task_id.split("/")[0]]:
+        table = _table(heading(task_id, layout), layout, metrics)
+        for line in layout.lines:
+            if lookup(metrics["base"], line.key) is not None:
+                table.add_row(_label(line, metrics), *_cells(metrics, line))
+        yield table
 
 
-def regions_table(metrics: Mapping[str, Any], title: str = "Region descriptions") -> Table:
-    """`region_metrics` -> localization score, boxes a description, right count, all names right: base | tuned | gain."""
-    table = _table(metrics, title, "regions")
-    for key, name, form in _REGION_ROWS:
-        label = f"{name} ({metrics['objects']:.2f} objects)" if key == "boxes" else name
-        delta = metrics.get("delta")
-        bounds = (delta or metrics["base"])["ci95"].get(key)
-        if bounds is None:
-            table.add_row(label, *_unbounded(metrics, key, form))
-            continue
-        tuned = metrics["tuned"][key] if delta else None
-        table.add_row(label, *_cells(metrics["base"][key], tuned, delta[key] if delta else None, bounds, form))
-    return table
-
-
-def _table(metrics: Mapping[str, Any], title: str, items: str) -> Table:
+def _table(title: str, layout: Layout, metrics: Mapping[str, Any]) -> Table:
     part = f", subset of {metrics['subset_of']:,}" if "subset_of" in metrics else ""
     lost = ", ".join(f"{reason} {number:,}" for reason, number in metrics.get("dropped", {}).items())
-    table = Table(title=f"{title} ({metrics['n']:,} {items}{part}{f'; dropped: {lost}' if lost else ''})")
+    protocol = "; by Ferret's protocol" if metrics.get("protocol") == "ferret" else ""
+    dropped = f"; dropped: {lost}" if lost else ""
+    table = Table(title=f"{title} ({metrics['n']:,} {layout.unit}{part}{protocol}{dropped})")
     table.add_column("")
-    columns = ("base", "tuned", "gain", "95 % interval") if "tuned" in metrics else ("base", "95 % interval")
+    columns = ("base", "tuned", "gain", "95 % interval", "p") if "tuned" in metrics else ("base", "95 % interval")
     for column in columns:
         table.add_column(column, justify="right")
     return table
 
 
-def _cells(base: float, tuned: float | None, change: float | None, bounds: list[float], form: str) -> list[str]:
-    if tuned is None or change is None:
-        return [f"{base:{form}}", f"[{bounds[0]:{form}}, {bounds[1]:{form}}]"]
-    return [f"{base:{form}}", f"{tuned:{form}}", f"{change:+{form}}", f"[{bounds[0]:+{form}}, {bounds[1]:+{form}}]"]
+def _label(line: Line, metrics: Mapping[str, Any]) -> str:
+    """Beside the boxes a description stand the objects that there are."""
+    return f"{line.label} ({metrics['objects']:.2f} objects)" if line.key == "boxes" and "objects" in metrics else line.label
 
 
-def _unbounded(metrics: Mapping[str, Any], key: str, form: str) -> list[str]:
-    base = metrics["base"][key]
+def _cells(metrics: Mapping[str, Any], line: Line) -> list[str]:
+    form = f".{line.digits}f"
+    base = lookup(metrics["base"], line.key)
     if "tuned" not in metrics:
-        return [f"{base:{form}}", ""]
-    tuned = metrics["tuned"][key]
-    return [f"{base:{form}}", f"{tuned:{form}}", f"{tuned - base:+{form}}", ""]
+        bounds = inner(metrics["base"], "ci95", line.key)
+        return [f"{base:{form}}", f"[{bounds[0]:{form}}, {bounds[1]:{form}}]" if bounds else ""]
+    tuned, delta = lookup(metrics["tuned"], line.key), metrics["delta"]
+    bounds, p = inner(delta, "ci95", line.key), inner(delta, "p", line.key)
+    interval = f"[{bounds[0]:+{form}}, {bounds[1]:+{form}}]" if bounds else ""
+    return [f"{base:{form}}", f"{tuned:{form}}", f"{tuned - base:+{form}}", interval, _p(p)]
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -13,13 +13,18 @@ from typing import Any
 
 from spr.candidates import CandidateStage, ImportStage
 from spr.errors import RecipeError
-from spr.evaluation.rec import RecStage
-from spr.evaluation.regions import RegionsStage
+from spr.evaluation.asking import AskStage
+from spr.evaluation.regions import Regions
+from spr.evaluation.registry import make_task, read_items
+from spr.evaluation.task import Task
+from spr.items import Question
 from spr.models import dialects
+from spr.models.base import Dialect
 from spr.pairs import PairStage
 from spr.queries import QueryStage
 from spr.recipe import Recipe, Source
-from spr.records import QueryCandidates, QueryScores, Scene
+from spr.recipe_evaluation import TaskSet
+from spr.records import QueryCandidates, QueryScores, RegionQuery, Scene
 from spr.rewards.scorer import Scorer
 from spr.rewards.stage import ScoreStage
 from spr.running.inputs import RowInput, ShardInput, StoreInput, as_they_are, gather
@@ -28,11 +33,9 @@ from spr.running.shards import ShardStore
 from spr.running.stage import Stage
 from spr.running.steps import Step
 from spr.sources.coco import SceneReading, read_scenes
-from spr.sources.refcoco import read_rec
 
 DATA = ("queries", "candidates", "scores", "pairs")
 """The steps from annotated images to preference pairs, in the order of the flow."""
-TASKS = ("rec", "regions")
 BASE, TUNED = "base", "tuned"
 Say = Callable[[str], None]
 
@@ -78,18 +81,15 @@ def pair_store(run: RunDir) -> ShardStore:
     return ShardStore(run.path / "pairs", run.path / "dropped" / "pairs", PairStage.output)
 
 
-def task_names(recipe: Recipe) -> list[str]:
-    """The evaluation tasks that the recipe has a section for."""
-    return [task for task in TASKS if getattr(recipe.evaluation, task) is not None]
-
-
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One evaluation task: its steps, the size of the full split when `limit` cuts it (`subset of N`), and what reading a
-    COCO file for it gave."""
+class Evaluated:
+    """One data set of one task: its steps, the way to its items once they are there, the size of the full split when `limit`
+    cuts it, and what reading a COCO file for it gave."""
 
-    name: str
+    id: str
+    task: Task[Any]
     steps: tuple[Step, ...]
+    items: Callable[[], Sequence[Any]]
     subset_of: int | None
     reading: SceneReading | None = None
 
@@ -98,57 +98,68 @@ class Task:
         return next((step for step in self.steps if step.name.endswith(f"/{name}")), None)
 
 
-def evaluation_task(recipe: Recipe, run: RunDir, name: str, adapter: Path | None, say: Say) -> Task:
-    """One task: its items where they must be made, base, and tuned where there is an adapter.
+def task_sets(recipe: Recipe, name: str | None = None) -> list[TaskSet]:
+    """The data sets that `name` means, a task (all of its sets) or one set; without a name all of the recipe's.
 
-    Raises RecipeError for a task that the recipe has no section for, DataError for its files.
+    Raises RecipeError for a name that the recipe has no section for.
     """
-    if name not in task_names(recipe):
-        raise RecipeError(f"the recipe has no section evaluation.{name}; add one with its annotations and image_root")
-    return (_rec if name == "rec" else _regions)(recipe, run, adapter, say)
+    sets = recipe.evaluation.sets()
+    found = [one for one in sets if name in (None, one.kind, one.id)]
+    if name is not None and not found:
+        known = f"; it has {', '.join(one.id for one in sets)}" if sets else ""
+        raise RecipeError(
+            f"the recipe has no section evaluation.{name.replace('/', ', ')}; add one with its annotations and image_root{known}"
+        )
+    return found
 
 
-def _rec(recipe: Recipe, run: RunDir, adapter: Path | None, say: Say) -> Task:
-    options = recipe.evaluation.rec
-    assert options is not None
-    reading = read_rec(options.annotations, options.image_root, options.limit)
-    for note in reading.notes:
+def evaluation_task(recipe: Recipe, run: RunDir, one: TaskSet, adapter: Path | None, say: Say) -> Evaluated:
+    """One data set: its items where they must be made, base, and tuned where there is an adapter. Raises DataError for its
+    files."""
+    return (_regions if one.kind == "regions" else _read)(recipe, run, one, adapter, say)
+
+
+def _read(recipe: Recipe, run: RunDir, one: TaskSet, adapter: Path | None, say: Say) -> Evaluated:
+    task, dialect = make_task(one.kind, recipe.evaluation.protocol), dialects.of(recipe.model)
+    found = read_items(one)
+    for note in found.notes:
         say(note)
-    items = RowInput(reading.items, recipe.shard_size)
-    steps = []
-    for side, its_adapter in _sides(adapter):
-        log = requests_log(run, f"eval/rec/{side}")
-        stage = RecStage(recipe.model, recipe.evaluation, options.image_root, its_adapter, log=log)
-        steps.append(_side(run, "rec", side, stage, items))
-    return Task("rec", tuple(steps), reading.total if len(reading.items) < reading.total else None)
+    questions = RowInput([task.ask(item, dialect) for item in found.items], recipe.shard_size)
+    steps = tuple(_asking(recipe, run, one, side, its, questions) for side, its in _sides(adapter))
+    return Evaluated(one.id, task, steps, lambda: found.items, found.total if len(found.items) < found.total else None)
 
 
-def _regions(recipe: Recipe, run: RunDir, adapter: Path | None, say: Say) -> Task:
-    options = recipe.evaluation.regions
-    assert options is not None
-    source = Source(annotations=options.annotations, image_root=options.image_root, limit=options.limit)
+def _regions(recipe: Recipe, run: RunDir, one: TaskSet, adapter: Path | None, say: Say) -> Evaluated:
+    data = one.data
+    source = Source(annotations=data.annotations, image_root=data.image_root, limit=data.limit)
     reading = read_scenes(source, recipe.queries, say)
     scenes = RowInput(reading.scenes, recipe.shard_size)
-    queries = _side(run, "regions", "items", QueryStage(recipe.queries, options.image_root, recipe.seed), scenes)
-    items = StoreInput((queries.store,), as_they_are, recipe.shard_size, scenes.count())
-    steps = [queries]
-    for side, its_adapter in _sides(adapter):
-        log = requests_log(run, f"eval/regions/{side}")
-        stage = RegionsStage(
-            recipe.model, recipe.evaluation, options.image_root, its_adapter, recipe.score.localization, log=log
-        )
-        steps.append(_side(run, "regions", side, stage, items, queries.name))
-    return Task("regions", tuple(steps), None, reading)
+    stage = QueryStage(recipe.queries, data.image_root, recipe.seed)
+    task, name = Regions(recipe.score.localization), f"eval/{one.id}/items"
+    store = ShardStore(run.evaluation(one.id, "items") / "parts", run.path / "dropped" / name, stage.output)
+    queries = Step(name, stage, scenes, store, ())
+    ask = partial(_questions, task=task, dialect=dialects.of(recipe.model))
+    questions = StoreInput((store,), ask, recipe.shard_size, scenes.count())
+    steps = (_asking(recipe, run, one, side, its, questions, name) for side, its in _sides(adapter))
+    return Evaluated(one.id, task, (queries, *steps), store.all_rows, None, reading)
+
+
+def _questions(rows: Sequence[RegionQuery], task: Regions, dialect: Dialect) -> list[Question]:
+    return [task.ask(row, dialect) for row in rows]
 
 
 def _sides(adapter: Path | None) -> list[tuple[str, Path | None]]:
     return [(BASE, None)] if adapter is None else [(BASE, None), (TUNED, adapter)]
 
 
-def _side(run: RunDir, task: str, side: str, stage: Stage[Any, Any], source: ShardInput, *after: str) -> Step:
-    name = f"eval/{task}/{side}"
-    store = ShardStore(run.evaluation(task, side) / "parts", run.path / "dropped" / name, stage.output)
-    return Step(name, stage, source, store, after)
+def _asking(
+    recipe: Recipe, run: RunDir, one: TaskSet, side: str, adapter: Path | None, questions: ShardInput, *after: str
+) -> Step:
+    name = f"eval/{one.id}/{side}"
+    log = requests_log(run, name)
+    stage = AskStage(one.id, recipe.model, recipe.evaluation, one.data.image_root, adapter, log=log)
+    store = ShardStore(run.evaluation(one.id, side) / "parts", run.path / "dropped" / name, stage.output)
+    return Step(name, stage, questions, store, after)
 
 
 def _candidate_stage(recipe: Recipe, log: Path) -> Stage[Any, Any]:

@@ -5,82 +5,102 @@ Answers are made shard by shard by the engine like any stage's rows; here they a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from spr.errors import DataError, RecipeError, ResumeError
-from spr.evaluation.metrics import rec_metrics, region_metrics
-from spr.pipeline.assembly import BASE, TUNED, Say, evaluation_task
+from spr.evaluation.metrics import Counting, task_metrics
+from spr.models import dialects
+from spr.pipeline.assembly import BASE, TUNED, Evaluated, Say, evaluation_task, task_sets
 from spr.pipeline.funnel import of_source, write_source
-from spr.pipeline.metrics import write_metrics
-from spr.recipe import Recipe
+from spr.pipeline.metrics import task_results, write_metrics
+from spr.recipe import Recipe, check_recipe
+from spr.recipe_evaluation import KINDS, TaskSet
 from spr.recipe_model import REACHED_BY
-from spr.records import Dropped, Prediction
+from spr.records import Prediction
 from spr.running.files import write_atomic, write_json
 from spr.running.local import LocalEngine
-from spr.running.progress import say
+from spr.running.progress import meter, say
 from spr.running.run_dir import RunDir, changed_keys
 from spr.running.shards import parquet_bytes, reasons
 from spr.running.steps import STALE, Step, StepState, inspect
 
-_METRICS = {"rec": rec_metrics, "regions": region_metrics}
 
+def evaluate(recipe: Recipe, out: Path, task: str | None = None, adapter: Path | None = None) -> dict[str, Any]:
+    """Evaluate one task, one data set of it or all that the recipe names into `out`: the base model, and the tuned one by
+    `adapter` or else by the run's own policy.
 
-def evaluate(recipe: Recipe, out: Path, task: str, adapter: Path | None = None) -> dict[str, Any]:
-    """Evaluate one task into `out`: the base model, and the tuned one by `adapter` or else by the run's own policy.
-
-    Returns the task's metrics, which also stand in metrics.json. Raises RecipeError for a task without a section, or
+    Returns the metrics by data set, which also stand in metrics.json. Raises RecipeError for a task without a section, or
     another adapter in a run that has its own; DataError when no item could be used; ResumeError when `out` belongs to
-    another recipe.
+    another recipe, or holds results by another protocol.
     """
     directory = RunDir(out)
     directory.prepare()
     with directory.lock():
-        _own(recipe, directory)
+        sets = task_sets(recipe, task)
+        if not sets:
+            raise RecipeError("the recipe names no task; add a section to evaluation, e.g. rec with annotations and image_root")
+        check_protocol(recipe, directory)
+        _own(recipe, directory, sets)
         own = adapter_of(directory)
         if adapter and (own or of_source(directory)) and adapter.resolve() != (directory.policy / "adapter").resolve():
             raise RecipeError(f"--adapter: {out} keeps the results of its own policy; name another directory with --out")
         engine = LocalEngine(recipe.resources.devices, recipe.resources.threads)
-        metrics = evaluate_task(recipe, directory, engine, task, adapter or own)
+        found = {one.id: evaluate_set(recipe, directory, engine, one, adapter or own) for one in sets}
         write_metrics(directory)
-    if metrics["n"] == 0:
-        raise DataError(f"evaluation.{task}: every item was dropped; {out / 'dropped'} holds the reasons")
-    return metrics
+    for name, metrics in found.items():
+        if metrics["n"] == 0:
+            raise DataError(f"evaluation.{name}: every item was dropped; {out / 'dropped'} holds the reasons")
+    return found
 
 
-def evaluate_task(recipe: Recipe, run: RunDir, engine: LocalEngine, name: str, adapter: Path | None) -> dict[str, Any]:
-    """Make, merge and count one task's predictions, in a directory whose lock is held.
+def evaluate_set(recipe: Recipe, run: RunDir, engine: LocalEngine, one: TaskSet, adapter: Path | None) -> dict[str, Any]:
+    """Ask, read and count one data set, in a directory whose lock is held.
 
     An item that either side dropped is counted on neither, but under its reason in `dropped`. `{"n": 0}` and no file when
     every item was dropped: there is no accuracy of nothing.
     """
-    task = evaluation_task(recipe, run, name, adapter, say)
-    if task.reading:
-        write_source(run, task.reading, Path("eval", name))
-    _tell_stale(task.steps, say)
-    for step in task.steps:
+    evaluated = evaluation_task(recipe, run, one, adapter, say)
+    if evaluated.reading:
+        write_source(run, evaluated.reading, Path("eval", one.id))
+    _tell_stale(evaluated.steps, say)
+    for step in evaluated.steps:
         engine.run(step)
     found: dict[str, list[Prediction]] = {}
-    dropped: dict[str, Dropped] = {}
-    for side in (BASE, TUNED):
-        answered = task.side(side)
-        if answered is not None:
-            found[side] = answered.store.all_rows()
-            dropped |= {row.row_id: row for row in answered.store.all_dropped()}
-            write_atomic(run.evaluation(name, side) / "predictions.parquet", parquet_bytes(found[side], Prediction))
-    # What one side has no answer to is left out of both: a comparison is paired.
-    found = {side: [row for row in rows if row.item_id not in dropped] for side, rows in found.items()}
+    answered = {side: step for side in (BASE, TUNED) if (step := evaluated.side(side))}
+    dropped = {row.row_id: row for step in answered.values() for row in step.store.all_dropped()}
+    for side, step in answered.items():
+        judged = _judged(recipe, evaluated, step, side)
+        rows = [row for predictions in judged.values() for row in predictions]
+        write_atomic(run.evaluation(one.id, side) / "predictions.parquet", parquet_bytes(rows, Prediction))
+        # What one side has no answer to is left out of both: a comparison is paired.
+        found[side] = [row for item, predictions in judged.items() if item not in dropped for row in predictions]
     if not found[BASE]:
-        (run.path / "eval" / name / "metrics.json").unlink(missing_ok=True)
-        say(f"eval/{name}: every item was dropped, so there is nothing to count; {run.path / 'dropped'} holds the reasons")
+        (run.path / "eval" / one.id / "metrics.json").unlink(missing_ok=True)
+        say(f"eval/{one.id}: every item was dropped, so there is nothing to count; {run.path / 'dropped'} holds the reasons")
         return {"n": 0}
-    metrics = _METRICS[name](found[BASE], found.get(TUNED), recipe.evaluation.bootstrap, recipe.seed, task.subset_of)
+    how = Counting(recipe.evaluation.bootstrap, recipe.seed, recipe.evaluation.protocol)
+    metrics = task_metrics(evaluated.task, found[BASE], found.get(TUNED), how, evaluated.subset_of)
     if dropped:
         metrics["dropped"] = reasons(list(dropped.values()))
     for side in found:
-        write_json(run.evaluation(name, side) / "metrics.json", {"n": metrics["n"], **metrics[side]})
-    write_json(run.path / "eval" / name / "metrics.json", metrics)
+        write_json(run.evaluation(one.id, side) / "metrics.json", {"n": metrics["n"], **metrics[side]})
+    write_json(run.path / "eval" / one.id / "metrics.json", metrics)
     return metrics
+
+
+def _judged(recipe: Recipe, evaluated: Evaluated, step: Step, side: str) -> dict[str, list[Prediction]]:
+    """What the answers of one side are worth, by item and in the order of the items."""
+    dialect = dialects.of(recipe.model)
+    answers = {answer.item_id: answer for answer in step.store.all_rows()}
+    items = [item for item in evaluated.items() if item.item_id in answers]
+    found: dict[str, list[Prediction]] = {}
+    with meter(f"reading {evaluated.id}/{side}", len(items), "answers") as tick:
+        for item in items:
+            found[item.item_id] = evaluated.task.score(item, answers[item.item_id], dialect)
+            tick(1)
+    return found
 
 
 def adapter_of(run: RunDir) -> Path | None:
@@ -88,23 +108,39 @@ def adapter_of(run: RunDir) -> Path | None:
     return run.policy / "adapter" if (run.policy / "manifest.json").is_file() else None
 
 
-def _own(recipe: Recipe, directory: RunDir) -> None:
-    """Put the recipe down in a new directory; refuse one that was made by another recipe."""
-    old = directory.recipe_values()
+def check_protocol(recipe: Recipe, run: RunDir) -> None:
+    """Refuse to lay results by one protocol beside those by another. Raises ResumeError."""
+    for name, metrics in task_results(run).items():
+        made = metrics.get("protocol")
+        if made is not None and made != recipe.evaluation.protocol:
+            raise ResumeError(
+                f"{run.path} holds {name} by protocol {made}, and evaluation.protocol is {recipe.evaluation.protocol}; one "
+                "table never mixes protocols: name another --out"
+            )
+
+
+def _own(recipe: Recipe, directory: RunDir, sets: Sequence[TaskSet]) -> None:
+    """Put the recipe down in a new directory; refuse one that was made by another recipe. Of an old directory only the sections
+    of what is evaluated now are written anew."""
+    old, new = directory.recipe_values(), recipe.model_dump(mode="json")
     if old is None:
         directory.write_recipe(recipe)
         return
-    changes = changed_keys(_computed(old), _computed(recipe.model_dump(mode="json")))
+    changes = changed_keys(_computed(old), _computed(new))
     if changes:
         raise ResumeError(f"{directory.path} belongs to another recipe ({'; '.join(changes)}); name another --out")
+    sections = {one.kind: new["evaluation"][one.kind] for one in sets}
+    merged = {**old, "evaluation": {**old["evaluation"], **sections}}
+    directory.write_recipe(check_recipe(merged, str(directory.recipe_file)))
 
 
 def _computed(values: dict[str, Any]) -> dict[str, Any]:
-    """A plain recipe without where it runs and how a server is reached."""
+    """A plain recipe without where it runs, how a server is reached, and which data sets there are."""
     model = dict(values["model"])
     if model.get("endpoint"):
         model["endpoint"] = {name: value for name, value in model["endpoint"].items() if name not in REACHED_BY}
-    return {**values, "model": model, "resources": None}
+    evaluation = {name: value for name, value in values["evaluation"].items() if name not in KINDS}
+    return {**values, "model": model, "resources": None, "evaluation": evaluation}
 
 
 def _tell_stale(steps: tuple[Step, ...], tell: Say) -> None:

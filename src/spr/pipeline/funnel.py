@@ -74,8 +74,9 @@ def of_source(run: RunDir) -> dict[str, Entry]:
 
 def of_task_sources(run: RunDir) -> dict[str, Entry]:
     """The same of each evaluation task that reads a COCO file, under eval/TASK/images and eval/TASK/annotations."""
-    files = sorted(run.path.glob(f"eval/*/{SOURCE}"))
-    return {f"eval/{file.parent.name}/{name}": counts for file in files for name, counts in _counted(file).items()}
+    files = sorted([*run.path.glob(f"eval/*/{SOURCE}"), *run.path.glob(f"eval/*/*/{SOURCE}")])
+    places = {file: file.parent.relative_to(run.path).as_posix() for file in files}
+    return {f"{place}/{name}": counts for file, place in places.items() for name, counts in _counted(file).items()}
 
 
 def _counted(file: Path) -> dict[str, Entry]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from spr.pipeline import funnel
-from spr.pipeline.assembly import BASE, DATA, TASKS, TUNED
+from spr.pipeline.assembly import BASE, DATA, TUNED
+from spr.recipe_evaluation import KINDS
 from spr.running.files import read_json, write_json
 from spr.running.run_dir import RunDir
 from spr.running.shards import Manifest, read_manifests, versions
@@ -19,7 +20,6 @@ def write_metrics(run: RunDir) -> dict[str, Any]:
     """
     manifests = step_manifests(run)
     trained: Any = (read_json(run.policy / "manifest.json") or {}).get("report")
-    tasks = {name: read_json(run.path / "eval" / name / "metrics.json") for name in TASKS}
     counts = (
         funnel.of_source(run)
         | funnel.of_task_sources(run)
@@ -30,7 +30,7 @@ def write_metrics(run: RunDir) -> dict[str, Any]:
         counts["train"] = funnel.of_training(trained)
         seconds["train"] = trained["seconds"]
     values = {
-        "tasks": {name: metrics for name, metrics in tasks.items() if metrics is not None},
+        "tasks": task_results(run),
         "funnel": counts,
         "writing": read_json(run.writing_file),
         "seconds": seconds,
@@ -40,10 +40,26 @@ def write_metrics(run: RunDir) -> dict[str, Any]:
     return values
 
 
+def task_results(run: RunDir) -> dict[str, Any]:
+    """The metrics of every evaluated data set, by its id, in the order of the tasks."""
+    found = {name: read_json(run.path / "eval" / name / "metrics.json") for name in _sets(run)}
+    return {name: metrics for name, metrics in found.items() if metrics is not None}
+
+
+def _sets(run: RunDir) -> list[str]:
+    """The data sets that have been evaluated, or begun: the folders under eval that hold a base side or items of their own."""
+    root = run.path / "eval"
+    begun = {path.parent for side in ("items", BASE) for pattern in ("*", "*/*") for path in root.glob(f"{pattern}/{side}")}
+    names = (path.relative_to(root).as_posix() for path in begun)
+    return sorted(
+        (name for name in names if name.split("/")[0] in KINDS), key=lambda name: (KINDS.index(name.split("/")[0]), name)
+    )
+
+
 def step_manifests(run: RunDir) -> dict[str, list[Manifest]]:
     """The manifests of every step that has some, by the step's name, in the order of the flow."""
     folders = {name: run.path / name for name in DATA}
-    for task in TASKS:
+    for task in _sets(run):
         folders |= {f"eval/{task}/{side}": run.evaluation(task, side) / "parts" for side in ("items", BASE, TUNED)}
     found = {name: read_manifests(folder) for name, folder in folders.items()}
     return {name: manifests for name, manifests in found.items() if manifests}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spr.pipeline.assembly import BASE, TUNED, Say, Task, data_steps, evaluation_task, pair_store, task_names
+from spr.pipeline.assembly import BASE, TUNED, Evaluated, Say, data_steps, evaluation_task, pair_store
 from spr.pipeline.refusals import check_recipe_runs
 from spr.recipe import Recipe
 from spr.records import Scene
@@ -107,13 +107,13 @@ def survey(
         return Survey(steps, states)
     states[TRAIN] = _training(recipe, run, states["pairs"])
     trained = states[TRAIN].finished
-    for name in task_names(recipe):
-        task = evaluation_task(recipe, run, name, run.policy / "adapter" if trained else None, say)
+    for one in recipe.evaluation.sets():
+        task = evaluation_task(recipe, run, one, run.policy / "adapter" if trained else None, say)
         for step in task.steps:
             steps[step.name] = step
             states[step.name] = inspect(step, states)
         if not trained:
-            states[f"eval/{name}/{TUNED}"] = _tuned_later(task, run, states)
+            states[f"eval/{one.id}/{TUNED}"] = _tuned_later(task, run, states)
     return Survey(steps, states)
 
 
@@ -166,10 +166,10 @@ def _training(recipe: Recipe, run: RunDir, pairs: StepState) -> StepState:
     return StepState(TRAIN, {0: state}, tuple(why), rows)
 
 
-def _tuned_later(task: Task, run: RunDir, states: dict[str, StepState]) -> StepState:
+def _tuned_later(task: Evaluated, run: RunDir, states: dict[str, StepState]) -> StepState:
     """The tuned side while there is no adapter: to do, or stale with the policy that it was made by."""
-    name = f"eval/{task.name}/{TUNED}"
-    base = states[f"eval/{task.name}/{BASE}"]
+    name = f"eval/{task.id}/{TUNED}"
+    base = states[f"eval/{task.id}/{BASE}"]
     stale = states[TRAIN].count(STALE) > 0 and (run.path / name / "parts").is_dir()
     return StepState(name, dict.fromkeys(base.shards, STALE if stale else TO_DO), ("made from train",) if stale else (), 0)
 
@@ -182,15 +182,15 @@ def _estimates(recipe: Recipe, found: Survey) -> dict[str, int]:
     candidates = _rows(found, "candidates", queries * recipe.candidates.k)
     pairs = _rows(found, "pairs", queries)
     estimates = {"queries": queries, "candidates": candidates, "scores": candidates, "pairs": pairs, TRAIN: pairs}
-    for name in task_names(recipe):
-        base = found.steps[f"eval/{name}/{BASE}"].source
+    for one in recipe.evaluation.sets():
+        base = found.steps[f"eval/{one.id}/{BASE}"].source
         items = sum(base.size(index) for index in range(base.count()))
-        if name == "regions":
-            made_from = found.steps["eval/regions/items"].source
+        if (made := f"eval/{one.id}/items") in found.steps:
+            made_from = found.steps[made].source
             images = sum(made_from.size(index) for index in range(made_from.count()))
-            items = _rows(found, "eval/regions/items", images * recipe.queries.per_image)
-            estimates["eval/regions/items"] = items
-        estimates |= {f"eval/{name}/{side}": items for side in (BASE, TUNED)}
+            items = _rows(found, made, images * recipe.queries.per_image)
+            estimates[made] = items
+        estimates |= {f"eval/{one.id}/{side}": items for side in (BASE, TUNED)}
     return estimates
 
 

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from spr import images
 from spr.candidates import CandidateStage, check_prompts
+from spr.evaluation.asking import AskStage
 from spr.models import dialects
 from spr.models.base import Dialect
 from spr.models.endpoint_requests import served_name
 from spr.models.fitting import Question, check_fit
 from spr.models.identity import check_directory
 from spr.models.opening import open_model
-from spr.pipeline.assembly import task_names
+from spr.pipeline.assembly import BASE
 from spr.recipe import Recipe
-from spr.records import RecItem, RegionQuery
+from spr.records import RegionQuery
 from spr.running.steps import Step
 
 
@@ -31,7 +32,7 @@ def check_recipe_runs(recipe: Recipe, stages: Collection[str]) -> None:
         from spr.training.base import check_trainable
 
         check_trainable(recipe.model)
-    if "eval" in stages and task_names(recipe) and recipe.evaluation.backend == "endpoint":
+    if "eval" in stages and recipe.evaluation.sets() and recipe.evaluation.backend == "endpoint":
         served_name(recipe.model, adapter=Path())
 
 
@@ -54,13 +55,16 @@ def check_candidates_fit(recipe: Recipe, step: Step) -> None:
     check_fit(recipe.model, _about_regions(stage, queries, dialects.of(recipe.model)), recipe.candidates.max_new_tokens)
 
 
-def check_references_fit(recipe: Recipe, steps: Mapping[str, Step]) -> None:
-    """The same for the referring expressions that the run will end with. Raises ModelError."""
-    step = steps.get("eval/rec/base")
-    if step is None or recipe.evaluation.backend == "endpoint":
+def check_questions_fit(recipe: Recipe, steps: Mapping[str, Step]) -> None:
+    """The same for the questions that the run will end with, as far as they are known. Raises ModelError."""
+    if recipe.evaluation.backend == "endpoint":
         return
-    items = (item for index in _unmade(step) for item in step.source.rows(index))
-    check_fit(recipe.model, _about_references(items, dialects.of(recipe.model)), recipe.evaluation.max_new_tokens)
+    for name, step in steps.items():
+        if isinstance(step.stage, AskStage) and name.endswith(f"/{BASE}"):
+            rows = (row for index in _unmade(step) for row in step.source.rows(index))
+            # A photo that is not there has no size; it is dropped before it is asked about.
+            asked = (Question(row.path, row.prompt, (row.size,)) for row in rows if min(row.size) > 0)
+            check_fit(recipe.model, asked, recipe.evaluation.max_new_tokens)
 
 
 def _unmade(step: Step) -> list[int]:
@@ -75,8 +79,3 @@ def _about_regions(stage: CandidateStage, queries: Iterable[RegionQuery], dialec
         crop = (corners[2] - corners[0], corners[3] - corners[1])
         for prompt, with_crop in stage.prompts(query, dialect):
             yield Question(query.path, prompt, (query.size, crop) if with_crop else (query.size,))
-
-
-def _about_references(items: Iterable[RecItem], dialect: Dialect) -> Iterator[Question]:
-    for item in items:
-        yield Question(item.path, dialect.rec_prompt(item.expression), (item.size,))

@@ -11,8 +11,8 @@ from spr.errors import DataError, RecipeError, ResumeError
 from spr.models import dialects
 from spr.models.writing import describe
 from spr.pipeline import funnel, planning, refusals
-from spr.pipeline.assembly import DATA, pair_store, task_names
-from spr.pipeline.evaluating import adapter_of, evaluate_task
+from spr.pipeline.assembly import DATA, pair_store
+from spr.pipeline.evaluating import adapter_of, check_protocol, evaluate_set
 from spr.pipeline.metrics import write_metrics
 from spr.recipe import Recipe
 from spr.records import PreferencePair
@@ -41,11 +41,13 @@ def run(recipe: Recipe, out: Path, until: str | None = None, force: bool = False
     device_names(recipe.resources.devices)
     with opened(out) as directory:
         refusals.check_recipe_runs(recipe, STAGES[: last + 1])
+        if last >= STAGES.index("eval"):
+            check_protocol(recipe, directory)
         reading = read_scenes(recipe.source, recipe.queries, say)
         steps = _begin(recipe, directory, reading, until, force)
         refusals.check_reachable(recipe, steps)
         if last >= STAGES.index("eval"):
-            refusals.check_references_fit(recipe, steps)
+            refusals.check_questions_fit(recipe, steps)
         engine = LocalEngine(recipe.resources.devices, recipe.resources.threads)
         for name in DATA[: last + 1]:
             if name == "candidates":
@@ -58,8 +60,8 @@ def run(recipe: Recipe, out: Path, until: str | None = None, force: bool = False
         if last >= STAGES.index("train"):
             _train_if_any(recipe, directory)
         if last >= STAGES.index("eval"):
-            for task in task_names(recipe):
-                evaluate_task(recipe, directory, engine, task, adapter_of(directory))
+            for one in recipe.evaluation.sets():
+                evaluate_set(recipe, directory, engine, one, adapter_of(directory))
         write_metrics(directory)
         if last >= STAGES.index("report"):
             _report(directory)

@@ -72,7 +72,7 @@ class Plan:
     describing: Course = Course(Mix(6, 2, 1), steps=4000, stop=1900, softness=1.2, exact_from=0.7)
     finding: Course = Course(Mix(10, 2, 2), steps=2000, stop=850, softness=2.5, exact_from=None)
     asking: Course = Course(
-        Mix(4, 1, 8, 2), steps=3000, stop=1200, softness=2.5, exact_from=None, rate=4e-4, vision_rate=1.5e-4, patches=False
+        Mix(3, 1, 5, 4), steps=2000, stop=700, softness=4.0, exact_from=None, rate=4e-4, vision_rate=1.5e-4, patches=False
     )
     patch_weights: tuple[float, float] = (0.15, 0.03)
 

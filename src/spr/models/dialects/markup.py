@@ -96,6 +96,14 @@ class MarkupDialect(ABC):
     def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:
         """The plain question that asks for a grounded description of a region."""
 
+    def phrases_prompt(self, phrases: Sequence[str]) -> str:
+        """The question for a referring expression, asked of all phrases at once."""
+        return self.rec_prompt(", ".join(phrases))
+
+    def caption_prompt(self, box: Box, size: Size) -> str:
+        """The question for a few words about a region, without boxes."""
+        return f"Describe the region {self.region_text(box, size)} of the image in a short phrase."
+
     def read(self, grid: Grid, values: Sequence[float]) -> tuple[Box | None, str]:
         """The numbers of one mark-up -> the box in pixels, or None and the reason why not; x first, corner by corner,
         unless a family says otherwise."""

@@ -151,17 +151,20 @@ class Estimator:
         if self.recipe.evaluation.backend == "endpoint":
             return Estimate(None, None, None, SERVER)
         options = self.recipe.evaluation
-        task = name.split("/")[1]
-        made = self.steps[f"eval/{task}/items" if task == "regions" else f"eval/{task}/base"].source
-        photos = self._photos(made)
-        answer = self._evaluation_answer(task)
+        folder = name.rpartition("/")[0]
+        made = self.steps.get(f"{folder}/items") or self.steps[f"{folder}/base"]
+        photos = self._photos(made.source)
+        answer = self._evaluation_answer(folder)
         asking = [work.Asking(images=1, variants=1, different=1)]
         return self._asked(name, photos, asking, (options.batch_size, answer, options.max_new_tokens, False))
 
-    def _evaluation_answer(self, task: str) -> float:
+    def _evaluation_answer(self, folder: str) -> float:
+        """Mean tokens of an answer in eval/TASK: as its finished shards say, or by the kind of task."""
         most = self.recipe.evaluation.max_new_tokens
-        otherwise = min(work.BOX_ANSWER, most / 3) if task == "rec" else min(self.answer, most)
-        return self._mean_answer(f"eval/{task}/base") or otherwise
+        by_kind = {"regions": self.answer, "ferret_bench": self.answer, **dict.fromkeys(("pope", "gqa", "textvqa"), work.WORDS)}
+        kind = folder.split("/")[1]
+        otherwise = min(by_kind[kind], most) if kind in by_kind else min(work.BOX_ANSWER, most / 3)
+        return self._mean_answer(f"{folder}/base") or otherwise
 
     def _asked(
         self, name: str, photos: work.Photos | None, askings: list[work.Asking], how: tuple[int, float, int, bool]
@@ -221,7 +224,7 @@ class Estimator:
 
     def _disk(self, name: str) -> float:
         step = self.steps.get(name) or self.steps[name.replace("tuned", "base")]
-        tokens = self._evaluation_answer(name.split("/")[1]) if name.startswith("eval/") else self.answer
+        tokens = self._evaluation_answer(name.rpartition("/")[0]) if name.startswith("eval/") else self.answer
         return disk.shards(step, self.states[name], self.rows[name], tokens)
 
     def _left(self, name: str) -> float:

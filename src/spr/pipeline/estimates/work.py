@@ -21,6 +21,8 @@ QUESTION = 60
 """Tokens of a question without its image, region and names included."""
 BOX_ANSWER = 24
 """Tokens of an answer to a referring expression: one box, with some words."""
+WORDS = 4
+"""Tokens of an answer in a word or two."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,63 +1,48 @@
-"""Asking a model greedily, image by image: what the evaluation stages have in common.
+"""Asking a model greedily, photo by photo: what all evaluation tasks have in common.
 
-Knows how to get one answer a row; what is asked and what an answer is worth is the tasks' matter.
+A question goes in, a text comes out; what is asked and what an answer is worth is the tasks' matter, so that answers stay
+good when they are read another way.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 from PIL import Image
 
 from spr import images
 from spr.boxes import Size
 from spr.errors import ModelError
+from spr.items import Answer, Question
 from spr.models.base import Generation, GroundingModel, Request, Sampling
 from spr.models.identity import directory_digest, identity
 from spr.models.opening import answer_each, identity_of, open_model
-from spr.recipe import Evaluation
+from spr.recipe_evaluation import Evaluation
 from spr.recipe_model import Model
-from spr.records import Dropped, Prediction
-
-
-class Item(Protocol):
-    """What every item says of its image; the path is relative to the task's image root, the size is (width, height)."""
-
-    @property
-    def path(self) -> str:
-        """The image's path."""
-
-    @property
-    def size(self) -> Size:
-        """The image's size in pixels."""
-
-
-AnyItem = TypeVar("AnyItem", bound=Item)
+from spr.records import Dropped
 
 
 @dataclass
-class GreedyStage(ABC, Generic[AnyItem]):
-    """An evaluation stage: items of one task -> one Prediction each, by the base model or, with `adapter`, the tuned one.
+class AskStage:
+    """Questions -> one greedy Answer each, by the base model or, with `adapter`, the tuned one. `name` is the task's.
 
-    A task gives `name`, `prompt`, `predict` and `row_id`. Items whose image cannot be used are dropped under the reason of
-    `spr.images.ImageFault`, those that a server refuses as `refused`. The model is loaded by `setup`; floats depend on the
-    batch size, which is thus part of the output's key. Base and tuned are asked by the same backend, `evaluation.backend`; a
-    server's answers are kept at `log`.
+    Questions whose image cannot be used are dropped under the reason of `spr.images.ImageFault`, those that a server refuses
+    as `refused`. The model is loaded by `setup`; floats depend on the batch size, which is thus part of the output's key.
+    Base and tuned are asked by the same backend, `evaluation.backend`; a server's answers are kept at `log`.
     """
 
+    name: str
     model: Model
     evaluation: Evaluation
     image_root: Path
     adapter: Path | None = None
     log: Path | None = field(default=None, kw_only=True)
-    version: int = field(default=1, init=False)
-    output: type[Any] = field(default=Prediction, init=False)
-    name: str = field(default="", init=False)
+    version: int = field(default=2, init=False)
+    output: type[Any] = field(default=Answer, init=False)
     _policy: GroundingModel | None = field(default=None, init=False, repr=False)
     _notes: dict[str, int] = field(default_factory=dict, init=False, repr=False)
     _last: tuple[str, Size, Image.Image] | None = field(default=None, init=False, repr=False)
@@ -94,32 +79,24 @@ class GreedyStage(ABC, Generic[AnyItem]):
         asked = self.model if self.served else self.model.model_copy(update={"endpoint": None})
         self._policy = open_model(asked, device, self.adapter, self.log)
 
-    @abstractmethod
-    def prompt(self, row: AnyItem) -> str:
-        """The question about one item."""
-
-    @abstractmethod
-    def predict(self, row: AnyItem, answer: Generation) -> Prediction:
-        """What the answer to one item is worth."""
-
-    @abstractmethod
-    def row_id(self, row: AnyItem) -> str:
-        """The id of an item."""
-
-    def parent_id(self, row: Prediction) -> str:
-        """The item's id."""
+    def row_id(self, row: Question) -> str:
+        """The id of the item that is asked about."""
         return row.item_id
 
-    def process(self, rows: Sequence[AnyItem]) -> Iterator[Prediction | Dropped]:
-        """Items -> predictions, in their order; `evaluation.batch_size` questions at a time, a server's one after the other."""
-        blocks: deque[list[tuple[AnyItem, images.ImageFault | None]]] = deque()
+    def parent_id(self, row: Answer) -> str:
+        """The same."""
+        return row.item_id
+
+    def process(self, rows: Sequence[Question]) -> Iterator[Answer | Dropped]:
+        """Questions -> answers, in their order; `evaluation.batch_size` at a time, a server's one after the other."""
+        blocks: deque[list[tuple[Question, images.ImageFault | None]]] = deque()
 
         def ask() -> Iterator[list[Request]]:
             size = 1 if self.served else self.evaluation.batch_size
             for start in range(0, len(rows), size):
                 photos = [(row, self._photo(row)) for row in rows[start : start + size]]
                 blocks.append([(row, photo if isinstance(photo, images.ImageFault) else None) for row, photo in photos])
-                yield [Request((photo,), self.prompt(row), (0,)) for row, photo in photos if isinstance(photo, Image.Image)]
+                yield [Request((photo,), row.prompt, (0,)) for row, photo in photos if isinstance(photo, Image.Image)]
 
         greedy = Sampling(0.0, 1.0, self.evaluation.max_new_tokens, self.evaluation.batch_size)
         for answers in answer_each(self.policy, ask(), greedy):
@@ -136,22 +113,22 @@ class GreedyStage(ABC, Generic[AnyItem]):
         return notes | self.policy.take_notes()
 
     def _told(
-        self, block: Sequence[tuple[AnyItem, images.ImageFault | None]], answers: Iterator[Generation]
-    ) -> Iterator[Prediction | Dropped]:
+        self, block: Sequence[tuple[Question, images.ImageFault | None]], answers: Iterator[Generation]
+    ) -> Iterator[Answer | Dropped]:
         for row, fault in block:
             if fault is not None:
-                yield Dropped(self.row_id(row), self.name, fault.reason)
+                yield Dropped(row.item_id, self.name, fault.reason)
                 continue
             answer = next(answers)
             if answer.finish_reason == "refused":
-                yield Dropped(self.row_id(row), self.name, "refused")
+                yield Dropped(row.item_id, self.name, "refused")
                 continue
             self._count("completion_tokens", answer.completion_tokens)
             self._count("cut_off", int(answer.finish_reason == "length"))
-            yield self.predict(row, answer)
+            yield Answer(row.item_id, answer.text, answer.finish_reason, answer.prompt_tokens, answer.completion_tokens)
 
-    def _photo(self, row: AnyItem) -> Image.Image | images.ImageFault:
-        """The row's image; the last one is kept, since the items of one image follow each other."""
+    def _photo(self, row: Question) -> Image.Image | images.ImageFault:
+        """The row's image; the last one is kept, since the questions about one image follow each other."""
         if self._last is None or self._last[:2] != (row.path, row.size):
             try:
                 self._last = (row.path, row.size, images.load(self.image_root, row.path, row.size))

@@ -1,0 +1,101 @@
+"""What an evaluation task is: how its items are asked about, what an answer is worth, and which numbers come of it.
+
+A task is pure: items and answers in, predictions and columns out. Asking a model is `spr.evaluation.asking`'s, reading the
+files `spr.sources`', counting `spr.evaluation.metrics`'.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spr.boxes import Box, FloatArray, area
+from spr.evaluation import intervals
+from spr.items import Answer, Question
+from spr.models.base import Dialect
+from spr.records import Prediction
+
+
+class Item(Protocol):
+    """What every item says of itself; the path is relative to the task's image root, width and height are pixels."""
+
+    @property
+    def item_id(self) -> str:
+        """Its id, and its answer's."""
+
+    @property
+    def path(self) -> str:
+        """The photo's path."""
+
+    @property
+    def width(self) -> int:
+        """The photo's width."""
+
+    @property
+    def height(self) -> int:
+        """The photo's height."""
+
+
+AnyItem = TypeVar("AnyItem", bound=Item)
+SMALL, MEDIUM = 32.0**2, 96.0**2
+"""COCO's limits of small and medium objects, in square pixels of the original image."""
+
+
+class Task(ABC, Generic[AnyItem]):
+    """One task by one protocol. `name` is the recipe's section, `unit` what its predictions are called in tables.
+
+    `keys` name its quantities, from the outside in: `acc/0.5` stands in metrics.json as `{"acc": {"0.5": ...}}`.
+    """
+
+    name: str
+    unit: str
+    keys: tuple[str, ...]
+
+    def ask(self, item: AnyItem, dialect: Dialect) -> Question:
+        """The question about one item, in the model's words."""
+        return Question(item.item_id, item.path, item.width, item.height, self.prompt(item, dialect))
+
+    @abstractmethod
+    def prompt(self, item: AnyItem, dialect: Dialect) -> str:
+        """What the model is asked."""
+
+    @abstractmethod
+    def score(self, item: AnyItem, answer: Answer, dialect: Dialect) -> list[Prediction]:
+        """What an answer is worth: one prediction, or one for each part of the item that counts by itself."""
+
+    @abstractmethod
+    def columns(self, predictions: Sequence[Prediction]) -> FloatArray:
+        """(n, m): what is summed over the predictions."""
+
+    def quantities(self, sums: FloatArray, counts: FloatArray) -> FloatArray:
+        """Sums (r, m) over counts (r,) predictions -> the quantities (r, q) that `keys` name; here the columns' means."""
+        return intervals.means(sums, counts)
+
+    def facts(self, predictions: Sequence[Prediction]) -> Mapping[str, float]:  # noqa: ARG002 (for those that have some)
+        """What is to be said of the items themselves, beside the quantities of a model."""
+        return {}
+
+    def rights(self, predictions: Sequence[Prediction]) -> Mapping[str, NDArray[np.bool_]]:  # noqa: ARG002 (for those that have some)
+        """For keys that are shares of right answers: which are right, (n,) each. McNemar's test is made of them."""
+        return {}
+
+
+def cut_off(answer: Answer) -> float:
+    """1 for an answer that reached max_new_tokens, else 0."""
+    return float(answer.finish_reason == "length")
+
+
+def size_group(box: Box) -> str:
+    """small, medium or large, by COCO's limits: areas of 32 x 32 and 96 x 96 pixels of the original image."""
+    square = float(area([box])[0])
+    return "small" if square < SMALL else "medium" if square < MEDIUM else "large"
+
+
+def length_group(text: str) -> str:
+    """How many words a text has: 1-3, 4-6, 7-9, or more."""
+    words = len(text.split())
+    return "1-3 words" if words <= 3 else "4-6 words" if words <= 6 else "7-9 words" if words <= 9 else "10 words and more"
