@@ -20,6 +20,7 @@ _QUICK = {"preference": 48, "held_out": 40}
 _QUICK_CHANGES: dict[str, dict[str, Any]] = {
     "train": {"max_steps": 20, "save_steps": 10},
 }
+_TASKS = {"rec": "rec.json", "regions": "annotations.json", "phrase_grounding": "sentences.json", "pope": "probe.json"}
 
 
 def run(out: Path, quick: bool = False) -> None:
@@ -44,8 +45,8 @@ def demo_recipe(world: Path, quick: bool) -> Recipe:
     data["score"]["detector"]["model"] = str(models / "detector")
     preference, held_out = world / "preference", world / "held_out"
     data["source"] = {"annotations": str(preference / "annotations.json"), "image_root": str(preference)}
-    data["evaluation"]["rec"] = {"annotations": str(held_out / "rec.json"), "image_root": str(held_out)}
-    data["evaluation"]["regions"] = {"annotations": str(held_out / "annotations.json"), "image_root": str(held_out)}
+    for task, name in _TASKS.items():
+        data["evaluation"][task] = {"annotations": str(held_out / name), "image_root": str(held_out)}
     if quick:
         data["shard_size"] = 10
         for section, changes in _QUICK_CHANGES.items():
@@ -58,6 +59,7 @@ def draw_worlds(world: Path, counts: dict[str, int]) -> None:
     from spr.running.files import read_json, write_json, writing
     from spr.running.progress import meter
     from spr.tiny.splits import HELD_OUT, PREFERENCE, write_split
+    from spr.tiny.tasks import write_tasks
 
     marker = world / "scenes.json"
     there = read_json(marker)
@@ -67,5 +69,6 @@ def draw_worlds(world: Path, counts: dict[str, int]) -> None:
         raise ResumeError(f"{world.parent} holds a demo of another size ({there}); name another --out")
     with writing(world), meter("scenes", sum(counts.values()), "images") as tick:
         write_split(PREFERENCE, counts["preference"], world / "preference", tick=tick)
-        write_split(HELD_OUT, counts["held_out"], world / "held_out", expressions_each=3, tick=tick)
+        write_split(HELD_OUT, counts["held_out"], world / "held_out", tick=tick)
+        write_tasks(HELD_OUT, counts["held_out"], world / "held_out")
     write_json(marker, counts)

@@ -21,6 +21,7 @@ from spr.records import PreferencePair
 from spr.running.devices import limit_threads
 from spr.running.run_dir import RunDir
 from spr.tiny.splits import DEVELOPMENT, PREFERENCE, write_split
+from spr.tiny.tasks import write_tasks
 from spr.training.job import train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -32,7 +33,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Path]:
     """The demo's recipe on 800 preference scenes, up to its pairs, with development scenes to be judged on."""
     folder = tmp_path_factory.mktemp("controls")
     write_split(PREFERENCE, 800, folder / "world" / "preference")
-    write_split(DEVELOPMENT, 500, folder / "world" / "held_out", expressions_each=3)
+    write_split(DEVELOPMENT, 500, folder / "world" / "held_out")
+    write_tasks(DEVELOPMENT, 500, folder / "world" / "held_out")
     recipe = demo_recipe(folder / "world", quick=False)
     changes = {"max_steps": UPDATES, "save_steps": UPDATES, "loss_type": ("sigmoid",)}
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update=changes)})
@@ -52,7 +54,7 @@ def gain(recipe: Recipe, pairs: list[PreferencePair], out: Path) -> dict[str, An
     """The paired change of REC accuracy that training on these pairs brings."""
     limit_threads(recipe.train.threads)
     train(pairs, recipe, recipe.source.image_root, out / "policy", device="cpu")
-    delta: dict[str, Any] = evaluate(recipe, out / "run", "rec", out / "policy" / "adapter")["delta"]
+    delta: dict[str, Any] = evaluate(recipe, out / "run", "rec", out / "policy" / "adapter")["rec"]["delta"]
     print(out.name, delta)
     return delta
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from spr.boxes import FloatArray
 from spr.errors import DataError
-from spr.evaluation.intervals import Clustered, bootstrap, clustered, mcnemar, paired_test
+from spr.evaluation.comparison import mcnemar, paired_test
+from spr.evaluation.intervals import Clustered, bootstrap, clustered
 from spr.evaluation.task import Task
 from spr.records import Prediction
 from spr.seeds import derive_seed

@@ -7,12 +7,14 @@ is wrong, not left out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spr.boxes import Box, FloatArray, area, as_boxes, paired_iou
+from spr.evaluation import ferret_protocol
 from spr.evaluation.task import Task, cut_off, length_group, size_group
 from spr.items import Answer, RecItem
 from spr.models.base import Dialect
@@ -109,5 +111,29 @@ class Rec(Task[RecItem]):
 
     def rights(self, predictions: Sequence[Prediction]) -> Mapping[str, NDArray[np.bool_]]:
         """At every threshold."""
-        found = hits([one.iou for one in predictions]) > 0
+        found = self.columns(predictions) > 0
         return {key: found[:, place] for place, key in enumerate(self.keys[: len(THRESHOLDS)])}
+
+
+class FerretRec(Rec):
+    """The same as Ferret's own script reads answers: see `spr.evaluation.ferret_protocol`. Only the IoU that decides is in
+    single precision, as there."""
+
+    def read(self, text: str, item: RecItem, dialect: Dialect) -> tuple[Box | None, str, int]:  # noqa: ARG002 (its brackets)
+        """The first box, in whole pixels."""
+        found = ferret_protocol.read_boxes(text, item.size)
+        boxes = ferret_protocol.rec_boxes(text, item.size)
+        if boxes == [ferret_protocol.ZERO_BOX]:
+            return None, "none" if found == [] else "unreadable", 0
+        return boxes[0], "ok", len(boxes)
+
+    def judged(self, item: RecItem, answer: Answer, box: Box | None, status: str, boxes: int) -> Prediction:
+        """A box, or none, against the item's."""
+        plain = super().judged(item, answer, box, status, boxes)
+        return replace(plain, iou=float(ferret_protocol.rec_ious([box], item.box)[0]) if box else 0.0)
+
+    def columns(self, predictions: Sequence[Prediction]) -> FloatArray:
+        """Hits as that script compares them: thresholds in single precision too."""
+        ious = np.asarray([one.iou for one in predictions], dtype=np.float64)
+        found = np.column_stack([ferret_protocol.reaches(ious, threshold) for threshold in THRESHOLDS]) * 100.0
+        return np.column_stack([found, found.mean(axis=1), np.nan_to_num(ious)])

@@ -5,22 +5,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from spr.evaluation.rec import Rec
+from spr.evaluation.phrase_grounding import FerretPhraseGrounding, PhraseGrounding
+from spr.evaluation.pope import FerretPope, Pope
+from spr.evaluation.rec import FerretRec, Rec
+from spr.evaluation.region_description import RegionDescription
 from spr.evaluation.task import Task
-from spr.recipe_evaluation import SplitData, TaskSet
+from spr.evaluation.vqa import Gqa, TextVqa
+from spr.recipe_evaluation import Data, SplitData, TaskSet
+from spr.sources.expressions import read_captions, read_rec
+from spr.sources.flickr30k import read_sentences
+from spr.sources.pope import read_pope
 from spr.sources.reading import Reading
-from spr.sources.refcoco import read_rec
+from spr.sources.vqa import read_gqa, read_textvqa
+
+_PLAIN: Mapping[str, type[Task[Any]]] = {
+    "rec": Rec,
+    "phrase_grounding": PhraseGrounding,
+    "pope": Pope,
+    "gqa": Gqa,
+    "textvqa": TextVqa,
+    "region_description": RegionDescription,
+}
+_FERRET: Mapping[str, type[Task[Any]]] = {"rec": FerretRec, "phrase_grounding": FerretPhraseGrounding, "pope": FerretPope}
+"""What Ferret's authors have scripts of; every other task is the same by both protocols."""
+_READERS: Mapping[str, Callable[..., Reading[Any]]] = {
+    "rec": read_rec,
+    "phrase_grounding": read_sentences,
+    "pope": read_pope,
+    "gqa": read_gqa,
+    "textvqa": read_textvqa,
+    "region_description": read_captions,
+}
 
 
 def make_task(kind: str, protocol: str) -> Task[Any]:
-    """The task of a section, by a protocol."""
-    return {"rec": Rec}[kind]()
+    """The task of a section, by the protocol plain or ferret."""
+    own = _FERRET.get(kind) if protocol == "ferret" else None
+    return (own or _PLAIN[kind])()
 
 
 def read_items(one: TaskSet) -> Reading[Any]:
-    """The items of a data set. Raises DataError."""
-    data = one.data
-    assert isinstance(data, SplitData)
-    return read_rec(data.annotations, data.image_root, data.limit)
+    """The items of a data set. Raises DataError for its files."""
+    data: Data = one.data
+    split = {"split": data.split} if isinstance(data, SplitData) else {}
+    return _READERS[one.kind](data.annotations, data.image_root, data.limit, **split)

@@ -7,7 +7,7 @@ files `spr.sources`', counting `spr.evaluation.metrics`'.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -66,6 +66,17 @@ class Task(ABC, Generic[AnyItem]):
     @abstractmethod
     def score(self, item: AnyItem, answer: Answer, dialect: Dialect) -> list[Prediction]:
         """What an answer is worth: one prediction, or one for each part of the item that counts by itself."""
+
+    def score_all(
+        self, items: Sequence[AnyItem], answers: Mapping[str, Answer], dialect: Dialect, tick: Callable[[int], None]
+    ) -> dict[str, list[Prediction]]:
+        """The predictions by item, in the order of the items, of those that were answered; `tick` is told of each."""
+        found: dict[str, list[Prediction]] = {}
+        for item in items:
+            if item.item_id in answers:
+                found[item.item_id] = self.score(item, answers[item.item_id], dialect)
+                tick(1)
+        return found
 
     @abstractmethod
     def columns(self, predictions: Sequence[Prediction]) -> FloatArray:

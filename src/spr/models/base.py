@@ -57,6 +57,9 @@ class Dialect(Protocol):
     def phrases_prompt(self, phrases: Sequence[str]) -> str:
         """The question for the boxes of several phrases of one sentence at once."""
 
+    def answer_prompt(self, question: str) -> str:
+        """A question to be answered in a word or two. Raises ModelError for a family that answers none."""
+
     def caption_prompt(self, box: Box, size: Size) -> str:
         """The question for a few words about a region, without boxes. Raises ModelError for a family that has none."""
 

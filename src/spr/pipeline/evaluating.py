@@ -94,13 +94,8 @@ def _judged(recipe: Recipe, evaluated: Evaluated, step: Step, side: str) -> dict
     """What the answers of one side are worth, by item and in the order of the items."""
     dialect = dialects.of(recipe.model)
     answers = {answer.item_id: answer for answer in step.store.all_rows()}
-    items = [item for item in evaluated.items() if item.item_id in answers]
-    found: dict[str, list[Prediction]] = {}
-    with meter(f"reading {evaluated.id}/{side}", len(items), "answers") as tick:
-        for item in items:
-            found[item.item_id] = evaluated.task.score(item, answers[item.item_id], dialect)
-            tick(1)
-    return found
+    with meter(f"reading {evaluated.id}/{side}", len(answers), "answers") as tick:
+        return evaluated.task.score_all(evaluated.items(), answers, dialect, tick)
 
 
 def adapter_of(run: RunDir) -> Path | None:

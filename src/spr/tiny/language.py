@@ -64,15 +64,23 @@ def expressions(objects: Sequence[TinyObject], rng: random.Random, count: int) -
 
 def yes_no(objects: Sequence[TinyObject], rng: random.Random) -> tuple[str, str]:
     """A question about what is in the scene and its answer, each answer half of the time."""
-    present = sorted({o.category for o in objects})
-    if rng.random() < 0.5:
-        return _is_there(rng.choice(present)), "yes"
-    near = [c for c in CATEGORIES if c not in present and any(set(c.split()) & set(p.split()) for p in present)]
+    return present(objects, rng) if rng.random() < 0.5 else absent(objects, rng)
+
+
+def present(objects: Sequence[TinyObject], rng: random.Random) -> tuple[str, str]:
+    """A question about something that is there, and yes."""
+    return _is_there(rng.choice(sorted({o.category for o in objects}))), "yes"
+
+
+def absent(objects: Sequence[TinyObject], rng: random.Random) -> tuple[str, str]:
+    """A question about something that is not there, though its colour or its form is, and no."""
+    there = sorted({o.category for o in objects})
+    near = [c for c in CATEGORIES if c not in there and any(set(c.split()) & set(p.split()) for p in there)]
     return _is_there(rng.choice(near)), "no"
 
 
 def _is_there(category: str) -> str:
-    return f"is there {'an' if category.startswith('orange') else 'a'} {category} in the image ?"
+    return f"Is there {'an' if category.startswith('orange') else 'a'} {category} in the image?"
 
 
 def named_together(objects: Sequence[TinyObject], rng: random.Random) -> list[tuple[str, list[int]]]:

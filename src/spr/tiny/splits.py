@@ -1,4 +1,4 @@
-"""The four disjoint ranges of scene seeds, and the files written from them.
+"""The four disjoint ranges of scene seeds, and the images and annotations written from them.
 
 Models are trained on TRAINING; preference data come from PREFERENCE; every choice of a setting looks at DEVELOPMENT; only the
 final table of `spr demo` looks at HELD_OUT.
@@ -7,12 +7,10 @@ final table of `spr demo` looks at HELD_OUT.
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spr.tiny.language import expressions
 from spr.tiny.scenes import CATEGORIES, SIDE, layout, render
 
 TRAINING = range(0, 900_000_000)
@@ -21,37 +19,31 @@ DEVELOPMENT = range(910_000_000, 920_000_000)
 HELD_OUT = range(920_000_000, 930_000_000)
 
 
-def write_split(
-    split: range, count: int, out: Path, expressions_each: int = 0, tick: Callable[[int], None] | None = None
-) -> None:
-    """Write the first `count` scenes of a range: `images/*.png`, `annotations.json` in Objects365's format and, when
-    `expressions_each` > 0, `rec.json` with up to that many expressions a scene (one row each: img_id, file_name, sents,
-    bbox as xywh pixels, height, width). `tick` is told of each scene."""
+def write_split(split: range, count: int, out: Path, tick: Callable[[int], None] | None = None) -> None:
+    """Write the first `count` scenes of a range: `images/*.png` and `annotations.json` in Objects365's format. `tick` is told of
+    each scene."""
     (out / "images").mkdir(parents=True, exist_ok=True)
     coco: dict[str, Any] = {
         "images": [],
         "annotations": [],
         "categories": [{"id": i + 1, "name": name} for i, name in enumerate(CATEGORIES)],
     }
-    rec: list[dict[str, Any]] = []
     for seed in split[:count]:
         _write_scene(seed, out, coco)
-        rec += _references(seed, expressions_each) if expressions_each else []
         if tick:
             tick(1)
     (out / "annotations.json").write_text(json.dumps(coco) + "\n")
-    if expressions_each:
-        (out / "rec.json").write_text(json.dumps(rec) + "\n")
 
 
-def _file_name(seed: int) -> str:
+def file_name(seed: int) -> str:
+    """The path of a scene's picture below the split's folder."""
     return f"images/tiny_{seed:012d}.png"
 
 
 def _write_scene(seed: int, out: Path, coco: dict[str, Any]) -> None:
     objects = layout(seed)
-    render(seed, objects).save(out / _file_name(seed))
-    coco["images"].append({"id": seed, "file_name": _file_name(seed), "width": SIDE, "height": SIDE})
+    render(seed, objects).save(out / file_name(seed))
+    coco["images"].append({"id": seed, "file_name": file_name(seed), "width": SIDE, "height": SIDE})
     for item in objects:
         x0, y0, x1, y1 = item.box
         coco["annotations"].append(
@@ -66,21 +58,3 @@ def _write_scene(seed: int, out: Path, coco: dict[str, Any]) -> None:
                 "isreflected": 0,
             }
         )
-
-
-def _references(seed: int, count: int) -> list[dict[str, Any]]:
-    objects = layout(seed)
-    rows = []
-    for number, expression in enumerate(expressions(objects, random.Random(seed), count)):
-        x0, y0, x1, y1 = objects[expression.target].box
-        rows.append(
-            {
-                "img_id": f"tiny_{seed:012d}_{number}",
-                "file_name": _file_name(seed),
-                "sents": expression.text,
-                "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "height": SIDE,
-                "width": SIDE,
-            }
-        )
-    return rows

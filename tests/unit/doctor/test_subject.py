@@ -100,9 +100,11 @@ def test_every_type_is_one_of_transformers_and_has_a_dialect_that_is_there():
 
 def test_the_bundled_recipe_is_calibrated(tmp_path, monkeypatch):
     from spr.tiny.splits import DEVELOPMENT, write_split
+    from spr.tiny.tasks import write_tasks
 
     monkeypatch.chdir(ROOT)
-    write_split(DEVELOPMENT, 8, tmp_path, expressions_each=1)
+    write_split(DEVELOPMENT, 8, tmp_path)
+    write_tasks(DEVELOPMENT, 8, tmp_path, expressions_each=1)
     (score,) = visit.calibrate("recipes/tiny.yaml", tmp_path / "rec.json").scores
     assert score.reading.label == "tiny"
     assert score.readable == 100

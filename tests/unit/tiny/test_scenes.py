@@ -14,12 +14,15 @@ from PIL import Image
 from spr.boxes import area, intersection
 from spr.recipe import Queries, Source
 from spr.sources.coco import read_scenes
+from spr.sources.flickr30k import read_sentences
+from spr.sources.pope import read_pope
 from spr.sources.refcoco import read_rec
 from spr.tiny import splits
-from spr.tiny.language import RELATIONS, SIDES, expressions, yes_no
-from spr.tiny.lessons import Mix, turns
+from spr.tiny.language import RELATIONS, SIDES, expressions, named_together, yes_no
+from spr.tiny.lessons import Mix, as_box, turns
 from spr.tiny.packing import IGNORE, patch_targets
 from spr.tiny.scenes import CATEGORIES, COLORS, SHAPES, SIDE, TinyObject, layout, render
+from spr.tiny.tasks import write_tasks
 
 SEEDS = range(40)
 
@@ -99,7 +102,7 @@ def test_all_kinds_of_expressions_occur() -> None:
 def test_yes_no_questions_are_answered_truly(seed: int) -> None:
     objects = layout(seed)
     question, answer = yes_no(objects, random.Random(seed))
-    asked = next(c for c in CATEGORIES if question.endswith(f" {c} ?"))
+    asked = next(c for c in CATEGORIES if question.endswith(f" {c} in the image?"))
     assert (asked in {o.category for o in objects}) == (answer == "yes")
 
 
@@ -133,7 +136,8 @@ def test_the_four_splits_are_disjoint() -> None:
 
 
 def test_a_split_is_written_in_formats_that_the_readers_take(tmp_path: Path) -> None:
-    splits.write_split(splits.DEVELOPMENT, 5, tmp_path, expressions_each=3)
+    splits.write_split(splits.DEVELOPMENT, 5, tmp_path)
+    write_tasks(splits.DEVELOPMENT, 5, tmp_path)
     reading = read_scenes(Source(annotations=tmp_path / "annotations.json", image_root=tmp_path), Queries())
     assert len(reading.scenes) == 5
     assert reading.annotations["usable"] == sum(len(layout(seed)) for seed in splits.DEVELOPMENT[:5])
@@ -143,3 +147,10 @@ def test_a_split_is_written_in_formats_that_the_readers_take(tmp_path: Path) -> 
     rec = json.loads((tmp_path / "rec.json").read_text())
     items = read_rec(tmp_path / "rec.json", tmp_path).items
     assert len(items) == len(rec) > 0
+    for seed, sentence in zip(splits.DEVELOPMENT, read_sentences(tmp_path / "sentences.json", tmp_path).items, strict=False):
+        asked = [
+            (name, {as_box(layout(seed)[i]) for i in held}) for name, held in named_together(layout(seed), random.Random(seed))
+        ]
+        assert [(phrase.phrase, set(phrase.boxes)) for phrase in sentence.phrases] == asked
+    probes = read_pope(tmp_path / "probe.json", tmp_path).items
+    assert [one.label for one in probes] == ["yes", "no"] * 5

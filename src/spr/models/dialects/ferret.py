@@ -32,7 +32,12 @@ class Ferret(BracketDialect):
 
     def rec_prompt(self, expression: str) -> str:
         """The question of Ferret's RefCOCO evaluation; commas are left out of the expression, as there."""
-        return f"What is the location of {expression.replace(',', '')} in the image?"
+        return f"What is the location of {expression.replace(',', '').strip()} in the image?"
+
+    def phrases_prompt(self, phrases: Sequence[str]) -> str:
+        """The question of Ferret's Flickr30k evaluation: phrases in lower case and without commas, repeated ones too."""
+        asked = (phrase.lower().replace(",", "").strip() for phrase in phrases)
+        return f"What are the locations of {', '.join(asked)}?"
 
     def region_text(self, box: Box, size: Size) -> str:
         """The box, and the mark for which the model puts the region's own features."""

@@ -100,6 +100,10 @@ class MarkupDialect(ABC):
         """The question for a referring expression, asked of all phrases at once."""
         return self.rec_prompt(", ".join(phrases))
 
+    def answer_prompt(self, question: str) -> str:
+        """The question, and LLaVA's request for a short answer, which benchmarks of open questions are asked with."""
+        return f"{question}\nAnswer the question using a single word or phrase."
+
     def caption_prompt(self, box: Box, size: Size) -> str:
         """The question for a few words about a region, without boxes."""
         return f"Describe the region {self.region_text(box, size)} of the image in a short phrase."

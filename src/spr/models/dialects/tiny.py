@@ -58,6 +58,10 @@ class Tiny(MarkupDialect):
         """`where are red circle , blue square ?`"""
         return f"where are {' , '.join(phrases)} ?"
 
+    def answer_prompt(self, question: str) -> str:
+        """The question alone: it answers in a word."""
+        return question
+
     def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:  # noqa: ARG002 (the protocol's)
         """`what is in <x0> <y0> <x1> <y1> ?`"""
         return f"what is in {self.region_text(box, size)} ?"
