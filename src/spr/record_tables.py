@@ -17,6 +17,8 @@ import pyarrow as pa
 from spr.errors import DataError
 
 SCHEMA_VERSION = 3
+PROTOCOL_KEY = "spr.protocol"
+"""In the metadata of predictions: the protocol by which the questions were asked and the answers read."""
 Record = TypeVar("Record")
 
 

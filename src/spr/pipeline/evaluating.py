@@ -5,12 +5,13 @@ Answers are made shard by shard by the engine like any stage's rows; here they a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from spr.errors import DataError, RecipeError, ResumeError
 from spr.evaluation.metrics import Counting, task_metrics
+from spr.evaluation.task import Task
 from spr.models import dialects
 from spr.pipeline.assembly import BASE, TUNED, Evaluated, Say, evaluation_task, task_sets
 from spr.pipeline.funnel import of_source, write_source
@@ -18,6 +19,7 @@ from spr.pipeline.metrics import task_results, write_metrics
 from spr.recipe import Recipe, check_recipe
 from spr.recipe_evaluation import KINDS, TaskSet
 from spr.recipe_model import REACHED_BY
+from spr.record_tables import PROTOCOL_KEY
 from spr.records import Prediction
 from spr.running.files import write_atomic, write_json
 from spr.running.local import LocalEngine
@@ -42,7 +44,7 @@ def evaluate(recipe: Recipe, out: Path, task: str | None = None, adapter: Path |
         if not sets:
             raise RecipeError("the recipe names no task; add a section to evaluation, e.g. rec with annotations and image_root")
         check_protocol(recipe, directory)
-        _own(recipe, directory, sets)
+        own_recipe(recipe, directory, sets)
         own = adapter_of(directory)
         if adapter and (own or of_source(directory)) and adapter.resolve() != (directory.policy / "adapter").resolve():
             raise RecipeError(f"--adapter: {out} keeps the results of its own policy; name another directory with --out")
@@ -61,6 +63,7 @@ def evaluate_set(recipe: Recipe, run: RunDir, engine: LocalEngine, one: TaskSet,
     An item that either side dropped is counted on neither, but under its reason in `dropped`. `{"n": 0}` and no file when
     every item was dropped: there is no accuracy of nothing.
     """
+    check_asked(run, one)
     evaluated = evaluation_task(recipe, run, one, adapter, say)
     if evaluated.reading:
         write_source(run, evaluated.reading, Path("eval", one.id))
@@ -68,22 +71,41 @@ def evaluate_set(recipe: Recipe, run: RunDir, engine: LocalEngine, one: TaskSet,
     for step in evaluated.steps:
         engine.run(step)
     found: dict[str, list[Prediction]] = {}
-    answered = {side: step for side in (BASE, TUNED) if (step := evaluated.side(side))}
+    answered = {side: asked for side in (BASE, TUNED) if (asked := evaluated.side(side))}
     dropped = {row.row_id: row for step in answered.values() for row in step.store.all_dropped()}
     for side, step in answered.items():
         judged = _judged(recipe, evaluated, step, side)
-        rows = [row for predictions in judged.values() for row in predictions]
-        write_atomic(run.evaluation(one.id, side) / "predictions.parquet", parquet_bytes(rows, Prediction))
+        write_predictions(recipe, run, one, side, judged)
         # What one side has no answer to is left out of both: a comparison is paired.
         found[side] = [row for item, predictions in judged.items() if item not in dropped for row in predictions]
     if not found[BASE]:
         (run.path / "eval" / one.id / "metrics.json").unlink(missing_ok=True)
         say(f"eval/{one.id}: every item was dropped, so there is nothing to count; {run.path / 'dropped'} holds the reasons")
         return {"n": 0}
+    said = {"dropped": reasons(list(dropped.values()))} if dropped else {}
+    return count_set(recipe, run, one, evaluated.task, found, evaluated.subset_of, said)
+
+
+def write_predictions(recipe: Recipe, run: RunDir, one: TaskSet, side: str, judged: Mapping[str, list[Prediction]]) -> None:
+    """Write predictions.parquet of one side, with the protocol that read the answers. Raises DiskError."""
+    rows = [row for predictions in judged.values() for row in predictions]
+    content = parquet_bytes(rows, Prediction, {PROTOCOL_KEY: recipe.evaluation.protocol})
+    write_atomic(run.evaluation(one.id, side) / "predictions.parquet", content)
+
+
+def count_set(
+    recipe: Recipe,
+    run: RunDir,
+    one: TaskSet,
+    task: Task[Any],
+    found: Mapping[str, Sequence[Prediction]],
+    subset_of: int | None,
+    said: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Count the predictions of base and, where they are there, tuned; write and return their metrics, with what else is to be
+    said of them. Raises DataError for sides that answered different items, DiskError."""
     how = Counting(recipe.evaluation.bootstrap, recipe.seed, recipe.evaluation.protocol)
-    metrics = task_metrics(evaluated.task, found[BASE], found.get(TUNED), how, evaluated.subset_of)
-    if dropped:
-        metrics["dropped"] = reasons(list(dropped.values()))
+    metrics = {**task_metrics(task, found[BASE], found.get(TUNED), how, subset_of), **said}
     for side in found:
         write_json(run.evaluation(one.id, side) / "metrics.json", {"n": metrics["n"], **metrics[side]})
     write_json(run.path / "eval" / one.id / "metrics.json", metrics)
@@ -114,7 +136,13 @@ def check_protocol(recipe: Recipe, run: RunDir) -> None:
             )
 
 
-def _own(recipe: Recipe, directory: RunDir, sets: Sequence[TaskSet]) -> None:
+def check_asked(run: RunDir, one: TaskSet) -> None:
+    """Refuse to lay a model's answers over what was scored from files. Raises ResumeError."""
+    if (task_results(run).get(one.id) or {}).get("from"):
+        raise ResumeError(f"{run.path} holds {one.id} scored from given files; name another --out")
+
+
+def own_recipe(recipe: Recipe, directory: RunDir, sets: Sequence[TaskSet]) -> None:
     """Put the recipe down in a new directory; refuse one that was made by another recipe. Of an old directory only the sections
     of what is evaluated now are written anew."""
     old, new = directory.recipe_values(), recipe.model_dump(mode="json")

@@ -11,7 +11,7 @@ import functools
 import importlib.metadata
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,10 +139,12 @@ def read_manifests(parts: Path) -> list[Manifest]:
     return [manifest for manifest in found if manifest is not None]
 
 
-def parquet_bytes(rows: Sequence[Any], record: type[Any]) -> bytes:
-    """Records as a parquet file in memory; equal rows give equal bytes."""
+def parquet_bytes(rows: Sequence[Any], record: type[Any], said: Mapping[str, str] | None = None) -> bytes:
+    """Records as a parquet file in memory; equal rows give equal bytes. `said` is kept in the schema's metadata."""
     sink = pa.BufferOutputStream()
-    pq.write_table(to_table(rows, record), sink, compression="zstd", write_statistics=False, version="2.6")
+    table = to_table(rows, record)
+    table = table.replace_schema_metadata({**table.schema.metadata, **(said or {})})
+    pq.write_table(table, sink, compression="zstd", write_statistics=False, version="2.6")
     return bytes(sink.getvalue())
 
 
