@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from spr import record_tables, records
 from spr.errors import DataError
+from spr.items import Answer
 
 STORED: tuple[type[Any], ...] = (
     records.Scene,
@@ -20,7 +21,7 @@ STORED: tuple[type[Any], ...] = (
     records.Candidate,
     records.ScoredCandidate,
     records.PreferencePair,
-    records.RecItem,
+    Answer,
     records.Prediction,
     records.Dropped,
 )
@@ -41,27 +42,34 @@ def test_every_record_survives_its_table(record: type[Any], data: st.DataObject)
 
 
 def test_a_parquet_file_keeps_record_and_version(tmp_path: Path) -> None:
-    row = records.Prediction("rec", "i", "c", "text", None, "none", 0.0, {"boxes": 2.0})
+    row = records.Prediction(
+        "rec", "i", "c", "text", None, "none", 0.0, {"boxes": 2.0}, "the cup", "c.png", 9, 6, ((0, 0, 3, 3),), {"size": "small"}
+    )
     pq.write_table(record_tables.to_table([row], records.Prediction), tmp_path / "part.parquet")
     assert record_tables.from_table(pq.read_table(tmp_path / "part.parquet"), records.Prediction) == [row]
 
 
 def test_another_record_is_refused_by_name() -> None:
     table = record_tables.to_table([records.Dropped("1", "queries", "image_missing")], records.Dropped)
-    with pytest.raises(DataError, match=r"part-00000 holds Dropped rows .* reads Scene version 2"):
+    with pytest.raises(DataError, match=r"part-00000 holds Dropped rows .* reads Scene version 3"):
         record_tables.from_table(table, records.Scene, "part-00000")
 
 
 def test_another_schema_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     table = record_tables.to_table([records.Dropped("1", "queries", "image_missing")], records.Dropped)
-    monkeypatch.setattr(record_tables, "SCHEMA_VERSION", 3)
-    with pytest.raises(DataError, match=r"schema version 2; .* version 3"):
+    monkeypatch.setattr(record_tables, "SCHEMA_VERSION", 4)
+    with pytest.raises(DataError, match=r"schema version 3; .* version 4"):
         record_tables.from_table(table, records.Dropped)
 
 
 def test_a_foreign_table_is_refused() -> None:
     with pytest.raises(DataError, match="holds \\? rows"):
         record_tables.from_table(pa.table({"a": [1]}), records.Dropped)
+
+
+def test_a_predictions_size_is_its_photos() -> None:
+    row = records.Prediction("rec", "i", "c", "text", None, "none", 0.0, width=9, height=6)
+    assert row.size == (9, 6)
 
 
 def test_records_are_frozen() -> None:

@@ -18,12 +18,12 @@ from spr.doctor.calibration import compare
 from spr.doctor.references import references
 from spr.doctor.sheet import draw_sheet, round_trip
 from spr.errors import DataError, ModelError, RecipeError
-from spr.evaluation.rec import RecStage
+from spr.evaluation.asking import AskStage
+from spr.items import RecItem
 from spr.models.base import Generation
 from spr.models.dialects.readings import every_reading, readings
 from spr.recipe import Evaluation
 from spr.recipe_model import Model
-from spr.records import RecItem
 
 TINY = Path(visit.__file__).parents[1] / "tiny" / "models" / "mllm"
 WIDE = (400, 200)
@@ -151,7 +151,7 @@ def items(folder, count=10, size=WIDE):
 def scripted_stage(folder, rows, writes):
     """A stage whose model answers with what the reading `writes` would have."""
     own = readings("llava-onevision")[0].dialect
-    stage = RecStage(Model(name="scripted", dialect="llava-onevision"), Evaluation(), folder)
+    stage = AskStage("rec", Model(name="scripted", dialect="llava-onevision"), Evaluation(), folder)
     texts = {own.rec_prompt(row.expression): writes.dialect.format(row.box, row.size) for row in rows}
     stage._policy = Scripted(own, texts)
     return stage

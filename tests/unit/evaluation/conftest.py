@@ -1,4 +1,4 @@
-"""Stages with a scripted model, and photos for them to look at."""
+"""A stage with a scripted model, and photos for it to look at."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from PIL import Image
 from scripted import ScriptedModel
 
 from spr import recipe
-from spr.evaluation.greedy import GreedyStage
-from spr.evaluation.rec import RecStage
-from spr.evaluation.regions import RegionsStage
+from spr.evaluation.asking import AskStage
 
-Make = Callable[..., tuple[Any, ScriptedModel]]
+Make = Callable[..., tuple[AskStage, ScriptedModel]]
 
 
 @pytest.fixture
@@ -27,23 +25,14 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _stage(kind: type[GreedyStage[Any]], photos: Path, bracket: Bracket) -> Make:
-    def make(answers: Mapping[str, str], **options: Any) -> tuple[GreedyStage[Any], ScriptedModel]:
-        stage = kind(recipe.Model(name="m", dialect="tiny"), recipe.Evaluation(batch_size=2), photos, **options)
+@pytest.fixture
+def ask_stage(photos: Path, bracket: Bracket) -> Make:
+    """Make a stage whose model gives these answers to these questions, two at a time."""
+
+    def make(answers: Mapping[str, str], name: str = "rec", **options: Any) -> tuple[AskStage, ScriptedModel]:
+        stage = AskStage(name, recipe.Model(name="m", dialect="tiny"), recipe.Evaluation(batch_size=2), photos, **options)
         model = ScriptedModel(bracket, answers)
         stage._policy = model
         return stage, model
 
     return make
-
-
-@pytest.fixture
-def rec_stage(photos: Path, bracket: Bracket) -> Make:
-    """Make a RecStage whose model gives these answers to these questions."""
-    return _stage(RecStage, photos, bracket)
-
-
-@pytest.fixture
-def regions_stage(photos: Path, bracket: Bracket) -> Make:
-    """Make a RegionsStage whose model gives these answers to these questions."""
-    return _stage(RegionsStage, photos, bracket)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
+from bracket_dialect import Bracket
 
-from spr.errors import ModelError
-from spr.evaluation.rec import RecStage, rec_accuracy
-from spr.recipe import Evaluation, Model
-from spr.records import Dropped, Prediction, RecItem
+from spr.evaluation.rec import Rec, rec_accuracy
+from spr.items import Answer, Question, RecItem
+from spr.records import Prediction
 
 NAN = (float("nan"),) * 4
 SQUARE = (0.0, 0.0, 10.0, 10.0)
@@ -64,97 +60,92 @@ def test_lengths_must_agree() -> None:
         rec_accuracy([SQUARE], [SQUARE, SQUARE])
 
 
-def item(name: str, image: str = "1", box: tuple[float, ...] = SQUARE) -> RecItem:
+def item(name: str, box: tuple[float, ...] = SQUARE, category: str = "") -> RecItem:
     x0, y0, x1, y1 = box
-    return RecItem(f"{image}-{name}", f"{image}.png", 100, 50, name, (x0, y0, x1, y1))
+    return RecItem(f"1-{name}", "1.png", 640, 480, name, (x0, y0, x1, y1), category)
 
 
-def predictions(rec_stage: Any, *pairs: tuple[str, str]) -> list[Prediction]:
-    stage, _ = rec_stage({f"Where is {name}?": answer for name, answer in pairs})
-    return list(stage.process([item(name) for name, _ in pairs]))
+def judged(bracket: Bracket, answer: str, one: RecItem | None = None, ended: str = "stop") -> Prediction:
+    one = one or item("the cup")
+    (found,) = Rec().score(one, Answer(one.item_id, answer, ended), bracket)
+    return found
 
 
-def test_the_first_box_of_the_answer_counts(rec_stage: Any) -> None:
-    (found,) = predictions(rec_stage, ("the cup", "cup [0, 0, 10, 9], or a cup [0, 0, 10, 10]"))
+def test_the_question_is_in_the_models_own_words(bracket: Bracket) -> None:
+    found = Rec().ask(item("the left cup"), bracket)
+    assert found == Question("1-the left cup", "1.png", 640, 480, "Where is the left cup?")
+
+
+def test_the_first_box_of_the_answer_counts(bracket: Bracket) -> None:
+    found = judged(bracket, "cup [0, 0, 10, 9], or a cup [0, 0, 10, 10]")
     assert (found.box, found.status, found.iou) == ((0, 0, 10, 9), "ok", pytest.approx(0.9))
     assert (found.task, found.item_id, found.cluster) == ("rec", "1-the cup", "1.png")
-    assert found.payload == {"gt_x0": 0, "gt_y0": 0, "gt_x1": 10, "gt_y1": 10, "boxes": 2, "cut_off": 0}
+    assert found.payload == {"boxes": 2, "cut_off": 0}
 
 
-def test_a_first_box_that_cannot_be_read_is_not_forgiven(rec_stage: Any) -> None:
-    (found,) = predictions(rec_stage, ("the cup", "cup [9, 0, 1, 9], no: cup [0, 0, 10, 10]"))
+def test_a_prediction_says_what_was_asked_of_which_photo_and_what_is_right(bracket: Bracket) -> None:
+    found = judged(bracket, "cup [0, 0, 10, 9]")
+    assert found.answer == "cup [0, 0, 10, 9]"
+    assert (found.question, found.path, found.size, found.truth) == ("the cup", "1.png", (640, 480), (SQUARE,))
+
+
+def test_a_first_box_that_cannot_be_read_is_not_forgiven(bracket: Bracket) -> None:
+    found = judged(bracket, "cup [9, 0, 1, 9], no: cup [0, 0, 10, 10]")
     assert (found.box, found.status, found.iou) == (None, "unreadable", 0)
 
 
-def test_an_answer_without_a_box_is_wrong_and_says_none(rec_stage: Any) -> None:
-    (found,) = predictions(rec_stage, ("the cup", "there is no cup here, but ..."))
+def test_an_answer_without_a_box_is_wrong_and_says_none(bracket: Bracket) -> None:
+    found = judged(bracket, "there is no cup here, but ...", ended="length")
     assert (found.box, found.status, found.iou, found.payload["cut_off"]) == (None, "none", 0, 1)
 
 
-def test_items_keep_their_order_and_those_without_a_photo_are_dropped(rec_stage: Any) -> None:
-    stage, model = rec_stage({"Where is b?": "b [0, 0, 10, 10]"})
-    items = [item("a"), item("x", "3"), item("b", "2"), item("c", "2"), item("d")]
-    found = list(stage.process(items))
-    assert [row.row_id if isinstance(row, Dropped) else row.item_id for row in found] == [one.item_id for one in items]
-    assert found[1] == Dropped("3-x", "rec", "image_missing")
-    assert found[2].iou == 1
-    assert [len(requests) for requests, _ in model.asked] == [1, 2, 1]
+@pytest.mark.parametrize(
+    ("box", "size"),
+    [
+        ((0, 0, 32, 31.9), "small"),
+        ((0, 0, 32, 32), "medium"),  # COCO's limits: 32 x 32 is no longer small, 96 x 96 no longer medium.
+        ((0, 0, 96, 95.9), "medium"),
+        ((0, 0, 96, 96), "large"),
+    ],
+)
+def test_objects_are_grouped_by_their_area_in_pixels(bracket: Bracket, box: tuple[float, ...], size: str) -> None:
+    assert judged(bracket, "", item("the cup", box)).groups["size"] == size
 
 
-def test_expressions_of_one_photo_share_its_decoding(rec_stage: Any) -> None:
-    stage, model = rec_stage({})
-    list(stage.process([item("a"), item("b"), item("c"), item("d", "2")]))
-    (first, second), (third, other) = (requests for requests, _ in model.asked)
-    assert first.images[0] is second.images[0] is third.images[0]
-    assert other.images[0] is not third.images[0]
+@pytest.mark.parametrize(
+    ("words", "length"),
+    [
+        (1, "1-3 words"),
+        (3, "1-3 words"),
+        (4, "4-6 words"),
+        (6, "4-6 words"),
+        (7, "7-9 words"),
+        (9, "7-9 words"),
+        (10, "10 words and more"),
+    ],
+)
+def test_expressions_are_grouped_by_their_length(bracket: Bracket, words: int, length: str) -> None:
+    assert judged(bracket, "", item(" ".join(["cup"] * words))).groups["length"] == length
 
 
-def test_questions_are_greedy_and_in_the_models_own_words(rec_stage: Any) -> None:
-    stage, model = rec_stage({})
-    list(stage.process([item("the left cup")]))
-    ((request,), sampling) = model.asked[0]
-    assert request.prompt == "Where is the left cup?"
-    assert (sampling.temperature, sampling.max_new_tokens, sampling.batch_size) == (0, 512, 2)
+def test_a_category_groups_only_where_the_file_tells_it(bracket: Bracket) -> None:
+    assert set(judged(bracket, "").groups) == {"size", "length"}
+    assert judged(bracket, "", item("the cup", category="mug")).groups["category"] == "mug"
 
 
-def test_notes_count_tokens_and_cut_off_answers_once(rec_stage: Any) -> None:
-    stage, _ = rec_stage({"Where is a?": "on and on ..."})
-    list(stage.process([item("a"), item("b")]))
-    assert stage.notes() == {"completion_tokens": 5, "cut_off": 1}
-    assert stage.notes() == {}
+def test_the_columns_are_the_accuracies_their_mean_and_the_iou(bracket: Bracket) -> None:
+    found = Rec().columns([judged(bracket, "cup [0, 0, 10, 6]"), judged(bracket, "nothing")])
+    # IoU 0.6 reaches two of the five thresholds.
+    assert found.tolist() == [[100, 100, 0, 0, 0, 40, 0.6], [0] * 7]
+    assert Rec().quantities(found.sum(axis=0)[None], np.asarray([2.0]))[0].tolist() == [50, 50, 0, 0, 0, 20, 0.3]
 
 
-def test_ids(rec_stage: Any) -> None:
-    stage, _ = rec_stage({})
-    (found,) = stage.process([item("a")])
-    assert stage.row_id(item("a")) == stage.parent_id(found) == "1-a"
-
-
-def test_the_key_knows_weights_and_adapter_by_content_and_not_by_place(tmp_path: Path) -> None:
-    def part(place: str, weights: bytes, adapter: bytes | None) -> dict[str, Any]:
-        folder = tmp_path / place / "model"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.safetensors").write_bytes(weights)
-        tuned = None
-        if adapter is not None:
-            tuned = tmp_path / place / "adapter"
-            tuned.mkdir(exist_ok=True)
-            (tuned / "adapter_model.safetensors").write_bytes(adapter)
-        model = Model(name=str(folder), dialect="tiny")
-        return RecStage(model, Evaluation(), tmp_path, tuned).recipe_part
-
-    base = part("a", b"1", None)
-    assert part("b", b"1", None) == base
-    assert part("c", b"2", None) != base
-    assert part("d", b"1", b"x") != base
-    assert part("d", b"1", b"y") != part("e", b"1", b"x")
-
-
-def test_a_stage_that_was_not_set_up_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="call setup first"):
-        RecStage(Model(name="m", dialect="tiny"), Evaluation(), tmp_path).prompt(item("a"))
-
-
-def test_a_stage_travels_to_a_worker_before_it_is_set_up(tmp_path: Path) -> None:
-    stage = RecStage(Model(name="m", dialect="tiny"), Evaluation(), tmp_path)
-    assert pickle.loads(pickle.dumps(stage)) == stage
+def test_right_answers_are_told_at_every_threshold(bracket: Bracket) -> None:
+    rights = Rec().rights([judged(bracket, "cup [0, 0, 10, 6]"), judged(bracket, "nothing")])
+    assert {key: right.tolist() for key, right in rights.items()} == {
+        "acc/0.5": [True, False],
+        "acc/0.6": [True, False],
+        "acc/0.7": [False, False],
+        "acc/0.8": [False, False],
+        "acc/0.9": [False, False],
+    }

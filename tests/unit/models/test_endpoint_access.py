@@ -12,7 +12,7 @@ from one_question import DRAWN, ONE, answers, lists, recipe
 from chat_server import Reply, chat_server, fails
 from spr.candidates import CandidateStage
 from spr.errors import ModelError, RecipeError
-from spr.evaluation.rec import RecStage
+from spr.evaluation.asking import AskStage
 from spr.models.endpoint import EndpointModel
 from spr.models.opening import identity_of
 from spr.recipe import Candidates, Evaluation, Model, check_recipe
@@ -108,13 +108,13 @@ def test_how_a_servers_answers_are_read_is_in_the_key(tmp_path: Path) -> None:
     other = model.model_copy(update={"dialect_options": {"min_pixels": 3136, "max_pixels": 1_003_520}})
     parts = [CandidateStage(Candidates(prompts=("plain",)), one, tmp_path, 0).recipe_part for one in (model, other)]
     assert parts[0] != parts[1]
-    there = [RecStage(one, Evaluation(backend="endpoint"), tmp_path).recipe_part for one in (model, other)]
+    there = [AskStage("rec", one, Evaluation(backend="endpoint"), tmp_path).recipe_part for one in (model, other)]
     assert there[0] != there[1]
 
 
 def test_how_long_a_servers_answers_may_be_is_in_an_evaluations_key(tmp_path: Path) -> None:
     parts = [
-        RecStage(recipe("http://a/v1"), Evaluation(backend="endpoint", max_new_tokens=most), tmp_path).recipe_part
+        AskStage("rec", recipe("http://a/v1"), Evaluation(backend="endpoint", max_new_tokens=most), tmp_path).recipe_part
         for most in (64, 65)
     ]
     assert parts[0] != parts[1]
@@ -126,9 +126,9 @@ def test_evaluation_asks_the_server_only_where_the_recipe_says_so(tmp_path: Path
     served = recipe("http://a/v1", tuned_name="tuned").model_copy(update={"name": str(tmp_path / "model")})
     local = served.model_copy(update={"endpoint": None})
     here, there = Evaluation(), Evaluation(backend="endpoint")
-    assert RecStage(served, here, tmp_path).recipe_part == RecStage(local, here, tmp_path).recipe_part
-    assert "endpoint" not in RecStage(served, here, tmp_path).recipe_part["model"]
-    base, tuned = (RecStage(served, there, tmp_path, its).recipe_part for its in (None, adapter))
+    assert AskStage("rec", served, here, tmp_path).recipe_part == AskStage("rec", local, here, tmp_path).recipe_part
+    assert "endpoint" not in AskStage("rec", served, here, tmp_path).recipe_part["model"]
+    base, tuned = (AskStage("rec", served, there, tmp_path, its).recipe_part for its in (None, adapter))
     assert base["identity"] == f"endpoint:{tmp_path / 'model'}@main"
     assert tuned["identity"].startswith("endpoint:tuned@main adapter@")
 

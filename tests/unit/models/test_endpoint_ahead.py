@@ -13,12 +13,13 @@ from PIL import Image
 from chat_server import Body, ChatServer, Reply, chat_server, says
 from spr import images
 from spr.candidates import CandidateStage
-from spr.evaluation.rec import RecStage
+from spr.evaluation.asking import AskStage
+from spr.items import Answer, Question
 from spr.models.base import Request, Sampling
 from spr.models.endpoint import AHEAD, EndpointModel
 from spr.models.endpoint_requests import Picture
 from spr.recipe import Candidates, Evaluation, Model
-from spr.records import Candidate, Prediction, RecItem, RegionQuery, SceneObject
+from spr.records import Candidate, RegionQuery, SceneObject
 
 DRAWN = Sampling(0.7, 0.9, 16)
 COUNT = 24
@@ -102,17 +103,17 @@ def test_candidates_come_while_most_photos_are_not_read_yet(tmp_path: Path, load
     assert stage.notes()["completion_tokens"] == 2 * COUNT * 3
 
 
-def test_predictions_come_while_most_photos_are_not_read_yet(tmp_path: Path, loaded: list[str]) -> None:
-    items = [RecItem(f"i{number}", f"{number}.png", 100, 50, "dog", (0.0, 0.0, 10.0, 10.0)) for number in range(COUNT)]
+def test_answers_come_while_most_photos_are_not_read_yet(tmp_path: Path, loaded: list[str]) -> None:
+    items = [Question(f"i{number}", f"{number}.png", 100, 50, "where is dog ?") for number in range(COUNT)]
     with chat_server(echo) as server:
         evaluation = Evaluation(backend="endpoint", batch_size=8)
-        stage = RecStage(recipe(server, concurrency=1), evaluation, tmp_path)
+        stage = AskStage("rec", recipe(server, concurrency=1), evaluation, tmp_path)
         stage.setup("cpu")
         rows = stage.process(items)
         first = next(rows)
         assert len(loaded) <= AHEAD + 1
         kept = [first, *rows]
-    assert [row.item_id for row in kept if isinstance(row, Prediction)] == [item.item_id for item in items]
+    assert [row.item_id for row in kept if isinstance(row, Answer)] == [item.item_id for item in items]
 
 
 def test_a_picture_is_made_once_whoever_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,14 +141,14 @@ def test_a_picture_is_made_once_whoever_wants_it(monkeypatch: pytest.MonkeyPatch
     assert made == [1]
 
 
-def test_expressions_about_one_photo_share_its_picture(
+def test_questions_about_one_photo_share_its_picture(
     tmp_path: Path, loaded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
     monkeypatch.setattr(Picture, "url", lambda self: (made.append(id(self)), "data:,")[1])
-    items = [RecItem(f"i{number}", "0.png", 100, 50, f"dog {number}", (0.0, 0.0, 10.0, 10.0)) for number in range(3)]
+    items = [Question(f"i{number}", "0.png", 100, 50, f"where is dog {number} ?") for number in range(3)]
     with chat_server(lambda body, number: Reply(text=echo(body, number).text, after=0.2)) as server:
-        stage = RecStage(recipe(server, concurrency=3), Evaluation(backend="endpoint"), tmp_path)
+        stage = AskStage("rec", recipe(server, concurrency=3), Evaluation(backend="endpoint"), tmp_path)
         stage.setup("cpu")
         assert len(list(stage.process(items))) == 3
     assert len(made) == 3

@@ -66,7 +66,7 @@ def test_a_broken_part_is_told_with_what_to_do(tmp_path: Path) -> None:
 
 def test_a_part_of_other_records_is_refused(tmp_path: Path) -> None:
     run_toy(tmp_path)
-    with pytest.raises(DataError, match=r"holds RegionQuery rows of schema version 2; .* reads Prediction"):
+    with pytest.raises(DataError, match=r"holds RegionQuery rows of schema version 3; .* reads Prediction"):
         ShardStore(tmp_path / "toy", tmp_path / "dropped" / "toy", Prediction).rows(0)
 
 
