@@ -53,7 +53,7 @@ def clustered(columns: ArrayLike, clusters: Sequence[str]) -> Clustered:
         raise ValueError("a value is not finite; leave items without a value out, with their clusters")
     names = sorted(set(clusters))
     place = {name: index for index, name in enumerate(names)}
-    member = np.fromiter((place[name] for name in clusters), np.intp, len(clusters))
+    member = np.fromiter(map(place.__getitem__, clusters), np.intp, len(clusters))
     sums = np.zeros((len(names), array.shape[1]))
     for index, column in enumerate(array.T):
         sums[:, index] = np.bincount(member, weights=column, minlength=len(names))
