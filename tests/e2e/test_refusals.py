@@ -11,7 +11,7 @@ from PIL import Image
 from small_world import HEIGHT, WIDTH, draw_world, recipe_values
 
 from spr.errors import ModelError, RecipeError
-from spr.pipeline import run
+from spr.pipeline import evaluate, run
 from spr.recipe import check_recipe
 from tiny_random import build_florence2, build_qwen2_5_vl
 
@@ -107,6 +107,26 @@ def test_what_cannot_be_asked_is_refused_before_the_annotations_are_read(
         if "dialect" in keys:
             asked["model"]["dialect_options"] = {}
     with pytest.raises(fault, match=said):
+        run(check_recipe(asked, "test"), tmp_path / "run")
+
+
+TASKS = {"pope": "no question can be asked", "region_description": "a region cannot be described"}
+
+
+@pytest.mark.parametrize(("dialect", "task"), [("florence-2", "pope"), ("paligemma", "region_description")])
+def test_a_task_that_the_family_has_no_question_for_is_refused_before_anything_is_read(
+    world: Path, tmp_path: Path, dialect: str, task: str
+) -> None:
+    asked = values(world, dialect=dialect, dialect_options={})
+    missing = str(tmp_path / "not there.json")
+    asked["evaluation"] = {task: {"annotations": missing, "image_root": str(tmp_path)}}
+    asked["candidates"] |= {"prompts": ["plain"]}
+    recipe = check_recipe(asked, "test")
+    said = f"^evaluation.{task}: dialect {dialect}: {TASKS[task]}"
+    with pytest.raises(ModelError, match=said):
+        evaluate(recipe, tmp_path / "evaluated")
+    asked["source"]["annotations"] = missing
+    with pytest.raises(ModelError, match=said):
         run(check_recipe(asked, "test"), tmp_path / "run")
 
 

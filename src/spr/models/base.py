@@ -55,7 +55,8 @@ class Dialect(Protocol):
         """The question for the box of a referring expression."""
 
     def phrases_prompt(self, phrases: Sequence[str]) -> str:
-        """The question for the boxes of several phrases of one sentence at once."""
+        """The question for the boxes of several phrases of one sentence at once. Raises ModelError for a family that takes them
+        one by one."""
 
     def answer_prompt(self, question: str) -> str:
         """A question to be answered in a word or two. Raises ModelError for a family that answers none."""

@@ -16,6 +16,7 @@ from spr.models import dialects
 from spr.pipeline.assembly import BASE, TUNED, Evaluated, Say, evaluation_task, task_sets
 from spr.pipeline.funnel import of_source, write_source
 from spr.pipeline.metrics import task_results, write_metrics
+from spr.pipeline.refusals import check_questions
 from spr.recipe import Recipe, check_recipe
 from spr.recipe_evaluation import KINDS, TaskSet
 from spr.recipe_model import REACHED_BY
@@ -34,8 +35,8 @@ def evaluate(recipe: Recipe, out: Path, task: str | None = None, adapter: Path |
     `adapter` or else by the run's own policy.
 
     Returns the metrics by data set, which also stand in metrics.json. Raises RecipeError for a task without a section, or
-    another adapter in a run that has its own; DataError when no item could be used; ResumeError when `out` belongs to
-    another recipe, or holds results by another protocol.
+    another adapter in a run that has its own; ModelError for a task that the model's family has no question for; DataError when
+    no item could be used; ResumeError when `out` belongs to another recipe, or holds results by another protocol.
     """
     directory = RunDir(out)
     directory.prepare()
@@ -43,6 +44,7 @@ def evaluate(recipe: Recipe, out: Path, task: str | None = None, adapter: Path |
         sets = task_sets(recipe, task)
         if not sets:
             raise RecipeError("the recipe names no task; add a section to evaluation, e.g. rec with annotations and image_root")
+        check_questions(recipe, sets)
         check_protocol(recipe, directory)
         own_recipe(recipe, directory, sets)
         own = adapter_of(directory)

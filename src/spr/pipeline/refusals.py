@@ -8,6 +8,7 @@ from pathlib import Path
 from spr import images
 from spr.candidates import CandidateStage, check_prompts
 from spr.evaluation.asking import AskStage
+from spr.evaluation.samples import check_question
 from spr.models import dialects
 from spr.models.base import Dialect
 from spr.models.endpoint_requests import served_name
@@ -16,6 +17,7 @@ from spr.models.identity import check_directory
 from spr.models.opening import open_model
 from spr.pipeline.assembly import BASE
 from spr.recipe import Recipe
+from spr.recipe_evaluation import TaskSet
 from spr.records import RegionQuery
 from spr.running.steps import Step
 
@@ -32,8 +34,17 @@ def check_recipe_runs(recipe: Recipe, stages: Collection[str]) -> None:
         from spr.training.base import check_trainable
 
         check_trainable(recipe.model)
-    if "eval" in stages and recipe.evaluation.sets() and recipe.evaluation.backend == "endpoint":
-        served_name(recipe.model, adapter=Path())
+    if "eval" in stages:
+        check_questions(recipe, recipe.evaluation.sets())
+        if recipe.evaluation.sets() and recipe.evaluation.backend == "endpoint":
+            served_name(recipe.model, adapter=Path())
+
+
+def check_questions(recipe: Recipe, sets: Iterable[TaskSet]) -> None:
+    """Refuse tasks that the model's family has no question for. Reads no data. Raises ModelError."""
+    dialect = dialects.of(recipe.model)
+    for one in sets:
+        check_question(one.kind, recipe.evaluation.protocol, dialect)
 
 
 def check_reachable(recipe: Recipe, steps: Mapping[str, Step]) -> None:

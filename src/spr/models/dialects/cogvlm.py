@@ -3,8 +3,9 @@
 Frame: thousandths of the original image, each axis alone (it is resized without padding), from 000 to 999: three digits
 hold no 1000, so a box that reaches the right or lower edge ends one thousandth short of it. Reading is `number / 1000 *
 width`, as in the authors' parser; they publish no writer, and nearest is what reads back closest.
-Source: `README.md` (format of coordinates), `utils/utils/template.py` (questions) and `utils/utils/grounding_parser.py` of
-THUDM/CogVLM. Its grounding checkpoints take the bare question (template `base`) and one image.
+Source: `README.md` (format of coordinates), `utils/utils/template.py` and `utils/utils/language.py` (questions) and
+`utils/utils/grounding_parser.py` of THUDM/CogVLM. Its grounding checkpoints take the bare question (template `base`) and one
+image.
 """
 
 from __future__ import annotations
@@ -46,10 +47,21 @@ class CogVLM(BracketDialect):
         """The authors' question that names the format."""
         return f"Where is {expression}? answer in [[x0,y0,x1,y1]] format."
 
+    def phrases_prompt(self, phrases: Sequence[str]) -> str:
+        """The same for several things (ours: the authors ask for one)."""
+        return f"Where are {', '.join(phrases)}? answer in [[x0,y0,x1,y1]] format."
+
+    def answer_prompt(self, question: str) -> str:
+        """The authors' template `vqa`."""
+        return f"Question: {question} Short answer:"
+
+    def caption_prompt(self, box: Box, size: Size) -> str:
+        """The authors' question about a region, which is answered by words without boxes."""
+        return f"Tell me what you see within the designated area {self.region_text(box, size)} in the picture."
+
     def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:  # noqa: ARG002 (the protocol's)
-        """The plain region question, with the ending of the authors' one for boxes in a caption. Their question about a
-        region, `Tell me what you see within the designated area [[..]] in the picture.`, is answered by words without boxes,
-        and here they are wanted."""
+        """The plain region question, with the ending of the authors' one for boxes in a caption: their own question about a
+        region is answered without."""
         return (
             f"Can you provide a description of the area {self.region_text(box, size)} in the image and include the "
             "coordinates [[x0,y0,x1,y1]] for each mentioned object?"

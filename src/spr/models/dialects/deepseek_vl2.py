@@ -34,7 +34,11 @@ class DeepseekVL2(BoxListDialect):
 
     def rec_prompt(self, expression: str) -> str:
         """The authors' grounding question: the expression in its tags."""
-        return f"<|ref|>{expression}<|/ref|>."
+        return self.phrases_prompt([expression])
+
+    def phrases_prompt(self, phrases: Sequence[str]) -> str:
+        """The same with several things, each in its tags (ours: the authors ask for one)."""
+        return f"{', '.join(f'<|ref|>{phrase}<|/ref|>' for phrase in phrases)}."
 
     def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:  # noqa: ARG002 (the protocol's)
         """The plain region question (ours: the authors show none), marked as one to be answered with boxes."""

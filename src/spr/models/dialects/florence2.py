@@ -4,7 +4,7 @@ Frame: 1000 cells along each axis of the original, `floor(pixel * 1000 / width)`
 Texts may begin with `</s><s>`, which stand for nothing.
 The family knows fixed tasks only, and finds what it is told the name of.
 Source: transformers' `processing_florence2.py` (`Florence2PostProcessor.quantize` and `dequantize`, which also cuts what it
-read to whole pixels; here the pixels stay as they are).
+read to whole pixels; here the pixels stay as they are), and the tasks that its processor knows.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _BINS = 1000
 _TOKENS = LocationTokens("<loc_")
 _SPECIAL = re.compile(r"</?s>|<pad>")
 _GROUND = "<CAPTION_TO_PHRASE_GROUNDING>"
+_DESCRIBE = "<REGION_TO_DESCRIPTION>"
 
 
 class Florence2(MarkupDialect):
@@ -75,13 +76,27 @@ class Florence2(MarkupDialect):
         """The expression as a caption to ground."""
         return f"{_GROUND}{expression}"
 
+    def phrases_prompt(self, phrases: Sequence[str]) -> str:
+        """The phrases as a caption to ground, a sentence each, for the open-vocabulary task takes one name only."""
+        return _GROUND + " ".join(f"{phrase}." for phrase in phrases)
+
+    def answer_prompt(self, question: str) -> str:
+        """Raises ModelError: none of its tasks answers a question."""
+        raise ModelError(
+            f"dialect florence-2: no question can be asked, such as {question!r}, for none of the family's tasks answers one; "
+            "ask it to find or to describe things"
+        )
+
+    def caption_prompt(self, box: Box, size: Size) -> str:
+        """The task that describes a region in words."""
+        return f"{_DESCRIBE}{self.region_text(box, size)}"
+
     def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:  # noqa: ARG002 (the protocol's)
-        """The names as a caption to ground, a sentence each, for its open-vocabulary task takes one name only. The task
-        takes no region; the one that does (`<REGION_TO_DESCRIPTION>` and `region_text`) answers without boxes. Raises
+        """The names as a caption to ground. The task takes no region, and the one that does answers without boxes. Raises
         ModelError without names."""
         if not names:
             raise ModelError(
                 "dialect florence-2: a region without named objects cannot be asked about, for the family only grounds what "
                 "it is given the name of; use regions with annotated objects"
             )
-        return _GROUND + " ".join(f"{name}." for name in names)
+        return self.phrases_prompt(names)

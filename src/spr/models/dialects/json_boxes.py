@@ -83,6 +83,13 @@ class JsonBoxDialect(BracketDialect):
         """The question of the model card."""
         return f"Locate {expression} in this image and output the bbox coordinates in JSON format."
 
+    def phrases_prompt(self, phrases: Sequence[str]) -> str:
+        """The question of Qwen3-VL's own evaluation of detection (`evaluation/ODinW-13` of QwenLM/Qwen3-VL)."""
+        named = f"'{', '.join(phrases)}'"
+        return (
+            f"Locate every instance that belongs to the following categories: {named}. Report bbox coordinates in JSON format."
+        )
+
 
 class _Objects:
     """The objects of a text, asked from its beginning to its end."""

@@ -5,7 +5,8 @@ Frame: 32x32 cells of the image stretched to a square, counted row by row. A box
 that of its lower right one. Read, a corner lies in the middle of its cell; a box that is one cell wide or high is read as
 the whole cells instead, or it would have no area. So a corner is known to within half a cell at best, which is what caps
 the family's accuracy at strict thresholds.
-Source: transformers' `processing_kosmos2.py` (`coordinate_to_patch_index`, `patch_index_to_coordinate`); prompts: model card.
+Source: transformers' `processing_kosmos2.py` (`coordinate_to_patch_index`, `patch_index_to_coordinate`); prompts: model card,
+and `kosmos-2/evaluation/flickr_entities/cook_data.py` of microsoft/unilm.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from spr.boxes import Box, Size
+from spr.errors import ModelError
 from spr.models.dialects.grid import Grid
 from spr.models.dialects.markup import Mark, MarkupDialect, Part, Span, worded
 
@@ -90,6 +92,24 @@ class Kosmos2(MarkupDialect):
     def rec_prompt(self, expression: str) -> str:
         """The expression as a phrase whose object is left to write."""
         return f"<grounding>{_OPEN} {expression}{_SHUT}"
+
+    def phrases_prompt(self, phrases: Sequence[str]) -> str:
+        """One phrase, like an expression. The family completes the object of one phrase a prompt: its authors ask about a
+        sentence as often as it has phrases. Raises ModelError for several."""
+        if len(phrases) != 1:
+            raise ModelError(
+                f"dialect kosmos-2: {len(phrases)} phrases cannot be asked about at once, for the family completes the box of "
+                "one phrase; ask about referring expressions instead"
+            )
+        return self.rec_prompt(phrases[0])
+
+    def answer_prompt(self, question: str) -> str:
+        """The beginning that the model card has for an answer, without the mark that asks for boxes."""
+        return f"Question: {question} Answer:"
+
+    def caption_prompt(self, box: Box, size: Size) -> str:
+        """The beginning of a description; what its answer says of other places is boxes, which are not counted."""
+        return self.region_prompt(box, size)
 
     def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:  # noqa: ARG002 (the protocol's)
         """The beginning that the model card has for a description of a region: `It`, at the region, `is`. Written patches

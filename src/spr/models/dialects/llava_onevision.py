@@ -53,6 +53,10 @@ class LlavaOnevision(BracketDialect):
         """The family's own grounding question."""
         return f"Please provide the bounding box coordinate of the region this sentence describes: {expression}"
 
+    def caption_prompt(self, box: Box, size: Size) -> str:
+        """The question that goes with it in LLaVA-1.5's grounding data."""
+        return f"Please provide a short description for this region: {self.region_text(box, size)}."
+
     def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:  # noqa: ARG002 (the protocol's)
         """The plain region question."""
         return (

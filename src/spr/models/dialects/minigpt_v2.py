@@ -3,8 +3,9 @@
 Frame: 0-100 of the original image, each axis alone: a cell is a hundredth of the side, which bounds how exact this family
 can be. A number is `int(pixel / width * 100)`.
 Source: `minigpt4/datasets/datasets/coco_dataset.py` and `flickr.py` (format, questions), `coco_caption.py` (RefCOCO
-question) and `demo_v2.py` (reading) of Vision-CAIR/MiniGPT-4. What is asked for stands in front of a question, as
-`[grounding]`; free questions are answered without boxes. One image a question.
+question), `vqa_datasets.py` (questions of its evaluation) and `demo_v2.py` (reading, `[identify]`) of Vision-CAIR/MiniGPT-4.
+What is asked for stands in front of a question, as `[grounding]`; free questions are answered without boxes. One image a
+question.
 """
 
 from __future__ import annotations
@@ -63,7 +64,18 @@ class MiniGPTv2(TaggedDialect):
         """The question of the authors' RefCOCO evaluation."""
         return f"[refer] give me the location of {expression}"
 
+    def phrases_prompt(self, phrases: Sequence[str]) -> str:
+        """The phrases as the caption whose things are to be found."""
+        return f"[detection] {', '.join(phrases)}"
+
+    def answer_prompt(self, question: str) -> str:
+        """The question of the authors' own evaluation of GQA and others."""
+        return f"[vqa] Based on the image, respond to this question with a short answer: {question}"
+
+    def caption_prompt(self, box: Box, size: Size) -> str:
+        """The question that is answered by the words for a region."""
+        return f"[identify] what is this {self.region_text(box, size)}"
+
     def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:  # noqa: ARG002 (the protocol's)
-        """The plain region question: the family's question for a grounded description, asked of a region. Its question about
-        a region, `[identify] what is this`, is answered by words without boxes."""
+        """The plain region question: the family's question for a grounded description, asked of a region."""
         return f"[grounding] please describe the region {self.region_text(box, size)} in details"

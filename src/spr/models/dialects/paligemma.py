@@ -3,7 +3,8 @@
 Frame: 1024 numbers along each axis of the image stretched to a square, `round(share * 1023)`, read as `number / 1023`.
 That is what the authors' own code writes and reads (big_vision, `pp/proj/paligemma/segmentation.py` and
 `evaluators/proj/paligemma/transfers/segmentation.py`); pages that divide by 1024 read the same box up to a thousandth smaller.
-The family knows fixed prompts only, and finds what it is told the name of.
+The family knows fixed prompts only, and finds what it is told the name of. Its prompts are those of PaliGemma's documentation
+(ai.google.dev/gemma/docs/paligemma/prompt-system-instructions), whose final newline the processor writes.
 """
 
 from __future__ import annotations
@@ -71,6 +72,20 @@ class PaliGemma(MarkupDialect):
         """`detect the red circle`"""
         return f"detect {expression}"
 
+    def phrases_prompt(self, phrases: Sequence[str]) -> str:
+        """`detect dog ; cat`"""
+        return f"detect {' ; '.join(phrases)}"
+
+    def answer_prompt(self, question: str) -> str:
+        """`answer en what color is the cow?`"""
+        return f"answer en {question}"
+
+    def caption_prompt(self, box: Box, size: Size) -> str:  # noqa: ARG002 (the protocol's)
+        """Raises ModelError: none of its prompts takes a region."""
+        raise ModelError(
+            "dialect paligemma: a region cannot be described, for none of the family's prompts takes one; ask it to find things"
+        )
+
     def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:  # noqa: ARG002 (the protocol's)
         """`detect dog ; cat`: the family takes no region, and no question that leaves the names open. Raises ModelError
         without names."""
@@ -79,7 +94,7 @@ class PaliGemma(MarkupDialect):
                 "dialect paligemma: a region without named objects cannot be asked about, for the family only detects what "
                 "it is given the name of; use regions with annotated objects"
             )
-        return f"detect {' ; '.join(names)}"
+        return self.phrases_prompt(names)
 
 
 def _labelled(text: str, span: Span, parts: tuple[Part, ...], bounds: Span) -> Mark:

@@ -64,7 +64,11 @@ class Qwen2VL(BoxListDialect):
 
     def rec_prompt(self, expression: str) -> str:
         """Find, with the expression in its tags."""
-        return f"Find {self.ref[0]}{expression}{self.ref[1]}"
+        return self.phrases_prompt([expression])
+
+    def phrases_prompt(self, phrases: Sequence[str]) -> str:
+        """Find, with each phrase in its tags."""
+        return f"Find {', '.join(f'{self.ref[0]}{phrase}{self.ref[1]}' for phrase in phrases)}"
 
     def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:  # noqa: ARG002 (the protocol's)
         """The plain region question (ours: the authors show none)."""

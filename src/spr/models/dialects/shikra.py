@@ -55,6 +55,18 @@ class Shikra(BracketDialect):
         """The authors' question that names the format."""
         return f"Where is {expression}? answer in [x0,y0,x1,y1] format."
 
+    def phrases_prompt(self, phrases: Sequence[str]) -> str:
+        """The same for several things (ours: the authors ask for one)."""
+        return f"Where are {', '.join(phrases)}? answer in [x0,y0,x1,y1] format."
+
+    def answer_prompt(self, question: str) -> str:
+        """One of the authors' requests for a short answer (`VQA.json`)."""
+        return f"For this image, I want a simple and direct answer to my question: {question}"
+
+    def caption_prompt(self, box: Box, size: Size) -> str:
+        """One of the authors' requests for what tells a region from others (`REG.json`)."""
+        return f"Please generate a distinguishing description for the region {self.region_text(box, size)} in the image."
+
     def region_prompt(self, box: Box, size: Size, names: Sequence[str] = ()) -> str:  # noqa: ARG002 (the protocol's)
         """The plain region question: the authors' question about a region, ending like the one for boxes in a caption."""
         return (
