@@ -56,6 +56,13 @@ def read_scenes(source: Source, queries: Queries, say: Callable[[str], None] | N
     if say and source.annotations.is_file():
         say(f"reading {source.annotations} ({source.annotations.stat().st_size / 1e6:,.0f} MB)")
     content, digest = read_json(source.annotations)
+    return scenes_of(content, digest, source, queries, say)
+
+
+def scenes_of(
+    content: Any, digest: str, source: Source, queries: Queries, say: Callable[[str], None] | None = None
+) -> SceneReading:
+    """The same of a json that is read already, with the digest of its file. Raises DataError."""
     where = str(source.annotations)
     images, annotations, categories = _parts(content, where)
     if say:
