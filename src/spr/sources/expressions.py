@@ -74,6 +74,9 @@ def read_captions(path: Path, image_root: Path, limit: int | None = None, split:
 def _read(path: Path, image_root: Path, split: str | None, say: Say | None, names: bool = True) -> ReferredFile:
     check_image_root(image_root)
     start = _start(path)
+    if say:
+        files = path.glob("*.parquet") if path.is_dir() else (path,)
+        say(f"reading {path} ({sum(file.stat().st_size for file in files) / 1e6:,.0f} MB)")
     if path.is_dir() or start.startswith(b"PAR1"):
         return read_rec_parquet(path, split)
     start = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
@@ -99,8 +102,6 @@ def _start(path: Path) -> bytes:
 
 
 def _read_json(path: Path, image_root: Path, say: Say | None, names: bool) -> ReferredFile:
-    if say:
-        say(f"reading {path} ({path.stat().st_size / 1e6:,.0f} MB)")
     content, digest = read_json(path)
     if isinstance(content, list):
         return read_expressions(content, digest, path)

@@ -197,7 +197,7 @@ MARKS = [
 BYTES = st.binary(max_size=60) | st.lists(st.sampled_from(MARKS), max_size=15).map(lambda parts: "".join(parts).encode())
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(raw=BYTES)
 def test_any_bytes_are_read_or_refused(folder: Path, raw: bytes) -> None:
     for name, whole in (("Sentences/7.txt", SENTENCES), ("Annotations/7.xml", BOXES), ("val.txt", "7\n")):
