@@ -105,19 +105,28 @@ def evaluate(
     source: Annotated[Path, typer.Argument(metavar="RUN|RECIPE", help="A run directory, or a recipe in YAML.")],
     task: Annotated[str | None, typer.Option("--task", metavar="T", help="rec, pope, ...; default: all of the recipe.")] = None,
     adapter: Annotated[Path | None, typer.Option("--adapter", metavar="DIR", help="Another adapter as the tuned one.")] = None,
+    base: Annotated[Path | None, typer.Option("--base", metavar="FILE", help="Answers to score; no model is asked.")] = None,
+    tuned: Annotated[Path | None, typer.Option("--tuned", metavar="FILE", help="Answers to compare with --base.")] = None,
+    questions: Annotated[Path | None, typer.Option("--questions", metavar="FILE", help="Write the questions instead.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where the results go; default RUN.")] = None,
     overrides: Set = None,
 ) -> None:
-    """Evaluate base and tuned on one task, or on all of them."""
+    """Evaluate base and tuned on one task, or on all of them; or answers that lie in files."""
+    if (tuned and not base) or (adapter and base) or (questions and (base or adapter or out)):
+        raise RecipeError("--tuned goes with --base, --adapter never with it, and --questions with none of them nor --out")
     from spr.pipeline import evaluate as evaluate_run
-    from spr.pipeline import existing
+    from spr.pipeline import evaluate_files, existing, write_questions
     from spr.recipe import load_recipe, override_recipe
     from spr.views import show_task
 
     is_run = source.is_dir()
     recipe = override_recipe(existing(source).recipe(), overrides or ()) if is_run else load_recipe(source, overrides or ())
+    if questions:
+        print(f"{write_questions(recipe, task, questions)} questions in {questions}")
+        return
     target = out or (source if is_run else _default_out(source))
-    for name, metrics in evaluate_run(recipe, target, task, adapter).items():
+    found = evaluate_files(recipe, target, task, base, tuned) if base else evaluate_run(recipe, target, task, adapter)
+    for name, metrics in found.items():
         show_task(name, metrics)
 
 

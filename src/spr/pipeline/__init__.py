@@ -5,6 +5,7 @@ The one place that imports every stage. Not here: how a shard is made (`spr.runn
 
 from spr.pipeline.evaluating import adapter_of, evaluate
 from spr.pipeline.planning import PlanRow, plan
+from spr.pipeline.rescoring import evaluate_files, write_questions
 from spr.pipeline.run import STAGES, existing, export_pairs, opened, report, run, train
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "PlanRow",
     "adapter_of",
     "evaluate",
+    "evaluate_files",
     "existing",
     "export_pairs",
     "opened",
@@ -19,4 +21,5 @@ __all__ = [
     "report",
     "run",
     "train",
+    "write_questions",
 ]
