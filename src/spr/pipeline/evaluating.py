@@ -11,6 +11,7 @@ from typing import Any
 
 from spr.errors import DataError, RecipeError, ResumeError
 from spr.evaluation.metrics import Counting, task_metrics
+from spr.evaluation.paper_tables import write_paper_tables
 from spr.evaluation.task import Task
 from spr.models import dialects
 from spr.pipeline.assembly import BASE, TUNED, Evaluated, Say, evaluation_task, task_sets
@@ -53,6 +54,7 @@ def evaluate(recipe: Recipe, out: Path, task: str | None = None, adapter: Path |
         engine = LocalEngine(recipe.resources.devices, recipe.resources.threads)
         found = {one.id: evaluate_set(recipe, directory, engine, one, adapter or own) for one in sets}
         write_metrics(directory)
+        write_tables(directory)
     for name, metrics in found.items():
         if metrics["n"] == 0:
             raise DataError(f"evaluation.{name}: every item was dropped; {out / 'dropped'} holds the reasons")
@@ -112,6 +114,12 @@ def count_set(
         write_json(run.evaluation(one.id, side) / "metrics.json", {"n": metrics["n"], **metrics[side]})
     write_json(run.path / "eval" / one.id / "metrics.json", metrics)
     return metrics
+
+
+def write_tables(run: RunDir) -> None:
+    """Write eval/tables.md and eval/tables.tex of all data sets that were evaluated so far, and say so."""
+    if written := write_paper_tables(run.path / "eval", task_results(run)):
+        say(f"tables for papers: {' and '.join(str(path) for path in written)}")
 
 
 def _judged(recipe: Recipe, evaluated: Evaluated, step: Step, side: str) -> dict[str, list[Prediction]]:

@@ -12,7 +12,7 @@ from spr.models import dialects
 from spr.models.writing import describe
 from spr.pipeline import funnel, planning, refusals
 from spr.pipeline.assembly import DATA, pair_store
-from spr.pipeline.evaluating import adapter_of, check_protocol, evaluate_set
+from spr.pipeline.evaluating import adapter_of, check_protocol, evaluate_set, write_tables
 from spr.pipeline.metrics import write_metrics
 from spr.recipe import Recipe
 from spr.records import PreferencePair
@@ -62,6 +62,7 @@ def run(recipe: Recipe, out: Path, until: str | None = None, force: bool = False
         if last >= STAGES.index("eval"):
             for one in recipe.evaluation.sets():
                 evaluate_set(recipe, directory, engine, one, adapter_of(directory))
+            write_tables(directory)
         write_metrics(directory)
         if last >= STAGES.index("report"):
             _report(directory)
