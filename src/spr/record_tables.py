@@ -10,6 +10,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -24,7 +25,7 @@ Record = TypeVar("Record")
 
 def schema(record: type[Any]) -> pa.Schema:
     """The Arrow schema of a record class, with its name and the schema version in the metadata."""
-    hints = typing.get_type_hints(record)
+    hints = _hints(record)
     fields = [pa.field(f.name, _arrow_type(hints[f.name])) for f in dataclasses.fields(record)]
     return pa.schema(fields, metadata={"spr.record": record.__name__, "spr.schema_version": str(SCHEMA_VERSION)})
 
@@ -45,8 +46,14 @@ def from_table(table: pa.Table, record: type[Record], where: str = "table") -> l
             f"{where} holds {found[0]} rows of schema version {found[1]}; this version of spr reads {expected[0]} "
             f"version {expected[1]}. Make the run again under another --out."
         )
-    hints = typing.get_type_hints(record)
+    hints = _hints(record)
     return [record(**{name: _from_plain(value, hints[name]) for name, value in row.items()}) for row in table.to_pylist()]
+
+
+@cache
+def _hints(record: Any) -> dict[str, Any]:
+    """The types of a record's fields, looked up once: a table of many rows asks for them at every nested one."""
+    return typing.get_type_hints(record)
 
 
 def _arrow_type(hint: Any) -> pa.DataType:
@@ -54,7 +61,7 @@ def _arrow_type(hint: Any) -> pa.DataType:
     if hint in scalars:
         return scalars[hint]
     if dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint)
+        hints = _hints(hint)
         return pa.struct([pa.field(f.name, _arrow_type(hints[f.name])) for f in dataclasses.fields(hint)])
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -82,7 +89,7 @@ def _from_plain(value: Any, hint: Any) -> Any:
     if value is None or hint in (str, int, float, bool):
         return value
     if dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint)
+        hints = _hints(hint)
         return typing.cast(Any, hint)(**{name: _from_plain(v, hints[name]) for name, v in value.items()})
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):

@@ -5,7 +5,7 @@ Building a step loads no model; `setup` does, in the process that computes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,30 +14,37 @@ from typing import Any
 from spr.candidates import CandidateStage, ImportStage
 from spr.errors import RecipeError
 from spr.evaluation.asking import AskStage
+from spr.evaluation.ferret_bench import FerretBench
+from spr.evaluation.judging import JudgeStage, ToJudge
 from spr.evaluation.regions import Regions
 from spr.evaluation.registry import make_task, read_items
 from spr.evaluation.task import Task
-from spr.items import Question
+from spr.items import Answer, BenchItem, Question
 from spr.models import dialects
 from spr.models.base import Dialect
 from spr.pairs import PairStage
 from spr.queries import QueryStage
 from spr.recipe import Recipe, Source
-from spr.recipe_evaluation import TaskSet
+from spr.recipe_evaluation import BenchData, Judge, TaskSet
 from spr.records import QueryCandidates, QueryScores, RegionQuery, Scene
 from spr.rewards.scorer import Scorer
 from spr.rewards.stage import ScoreStage
+from spr.running.files import digest
 from spr.running.inputs import RowInput, ShardInput, StoreInput, as_they_are, gather
 from spr.running.run_dir import RunDir
 from spr.running.shards import ShardStore
 from spr.running.stage import Stage
 from spr.running.steps import Step
 from spr.sources.coco import SceneReading, read_scenes
+from spr.sources.reading import Reading
 
 DATA = ("queries", "candidates", "scores", "pairs")
 """The steps from annotated images to preference pairs, in the order of the flow."""
 BASE, TUNED = "base", "tuned"
+JUDGED = {BASE: "base-judged", TUNED: "tuned-judged"}
+"""The steps in which a judge reads the answers of either side."""
 Say = Callable[[str], None]
+_ADD_A_JUDGE = "add judge: {endpoint: {url, served_name, api_key_env}} to it and give the same command again"
 
 
 def data_steps(recipe: Recipe, run: RunDir, scenes: Sequence[Scene], until: str | None = None) -> list[Step]:
@@ -97,6 +104,14 @@ class Evaluated:
         """The step of base or tuned; None where there is none."""
         return next((step for step in self.steps if step.name.endswith(f"/{name}")), None)
 
+    def reader(self, side: str) -> Task[Any]:
+        """The task that reads the answers of one side, with what a judge said of all sides' where there is one."""
+        judged = {name: step for name, folder in JUDGED.items() if (step := self.side(folder))}
+        if not isinstance(self.task, FerretBench) or not judged:
+            return self.task
+        rows = {name: step.store.all_rows() for name, step in judged.items()}
+        return self.task.reviewed(side, {name: {row.item_id: row.text for row in found} for name, found in rows.items()})
+
 
 def task_sets(recipe: Recipe, name: str | None = None) -> list[TaskSet]:
     """The data sets that `name` means, a task (all of its sets) or one set; without a name all of the recipe's.
@@ -108,7 +123,7 @@ def task_sets(recipe: Recipe, name: str | None = None) -> list[TaskSet]:
     if name is not None and not found:
         known = f"; it has {', '.join(one.id for one in sets)}" if sets else ""
         raise RecipeError(
-            f"the recipe has no section evaluation.{name.replace('/', ', ')}; add one with its annotations and image_root{known}"
+            f"the recipe has no section evaluation.{name.replace('/', ', ')}; add one with annotations and image_root{known}"
         )
     return found
 
@@ -121,12 +136,18 @@ def evaluation_task(recipe: Recipe, run: RunDir, one: TaskSet, adapter: Path | N
 
 def _read(recipe: Recipe, run: RunDir, one: TaskSet, adapter: Path | None, say: Say) -> Evaluated:
     task, dialect = make_task(one.kind, recipe.evaluation.protocol), dialects.of(recipe.model)
+    say(f"eval/{one.id}: reading {one.data.annotations}")
     found = read_items(one)
     for note in found.notes:
         say(note)
     questions = RowInput([task.ask(item, dialect) for item in found.items], recipe.shard_size)
-    steps = tuple(_asking(recipe, run, one, side, its, questions) for side, its in _sides(adapter))
-    return Evaluated(one.id, task, steps, lambda: found.items, found.total if len(found.items) < found.total else None)
+    steps = [_asking(recipe, run, one, side, its, questions) for side, its in _sides(adapter)]
+    if isinstance(one.data, BenchData) and isinstance(task, FerretBench):
+        if one.data.judge is None:
+            say(f"evaluation.{one.id} has no judge, so the answers are saved and not judged; {_ADD_A_JUDGE}")
+        else:
+            steps += [_judging(recipe, run, one, task, found, one.data.judge, step) for step in steps]
+    return Evaluated(one.id, task, tuple(steps), lambda: found.items, found.total if len(found.items) < found.total else None)
 
 
 def _regions(recipe: Recipe, run: RunDir, one: TaskSet, adapter: Path | None, say: Say) -> Evaluated:
@@ -160,6 +181,26 @@ def _asking(
     stage = AskStage(one.id, recipe.model, recipe.evaluation, one.data.image_root, adapter, log=log)
     store = ShardStore(run.evaluation(one.id, side) / "parts", run.path / "dropped" / name, stage.output)
     return Step(name, stage, questions, store, after)
+
+
+def _judging(
+    recipe: Recipe, run: RunDir, one: TaskSet, task: FerretBench, found: Reading[BenchItem], judge: Judge, asking: Step
+) -> Step:
+    """The step after one side's answers. Both sides share a log: a judge that is asked the same gives the same."""
+    side = JUDGED[asking.name.rpartition("/")[2]]
+    dialect, name = dialects.of(recipe.model), f"eval/{one.id}/{side}"
+    read_by = (found.digest, dialect.name, sorted(dialect.options.items()), recipe.evaluation.protocol)
+    section = f"evaluation.{one.kind}.judge.endpoint"
+    log = requests_log(run, f"eval/{one.id}/judged")
+    stage = JudgeStage(f"{one.id}/judged", judge, section, digest(repr(read_by).encode()), log=log)
+    ask = partial(_to_judge, task=task, items={item.item_id: item for item in found.items}, dialect=dialect)
+    answers = StoreInput((asking.store,), ask, recipe.shard_size, asking.source.count())
+    store = ShardStore(run.evaluation(one.id, side) / "parts", run.path / "dropped" / name, stage.output)
+    return Step(name, stage, answers, store, (asking.name,))
+
+
+def _to_judge(rows: Sequence[Answer], task: FerretBench, items: Mapping[str, BenchItem], dialect: Dialect) -> list[ToJudge]:
+    return [ToJudge(row.item_id, task.judge_prompt(items[row.item_id], row, dialect)) for row in rows]
 
 
 def _candidate_stage(recipe: Recipe, log: Path) -> Stage[Any, Any]:

@@ -14,9 +14,9 @@ from PIL import Image
 from spr.boxes import area, intersection
 from spr.recipe import Queries, Source
 from spr.sources.coco import read_scenes
+from spr.sources.expressions import read_rec
 from spr.sources.flickr30k import read_sentences
 from spr.sources.pope import read_pope
-from spr.sources.refcoco import read_rec
 from spr.tiny import splits
 from spr.tiny.language import RELATIONS, SIDES, expressions, named_together, yes_no
 from spr.tiny.lessons import Mix, as_box, turns
