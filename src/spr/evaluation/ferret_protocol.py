@@ -69,7 +69,7 @@ def read_boxes(text: str, size: Size) -> list[tuple[str, Box]] | None:
         except (ValueError, IndexError, OverflowError):
             return None
         resume = _RESUME.search(text, start)
-        start = resume.end() if resume else len(text) + 1
+        start = resume.end() if resume else len(text)
     return found
 
 

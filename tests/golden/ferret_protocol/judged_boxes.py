@@ -62,7 +62,7 @@ def rec_rows(rng: Random) -> Iterator[Row]:
         spread = rng.choice([10, 40, 120])
         kind = list(FORMS)[place % len(FORMS)]
         text = FORMS[kind](rng, Scene(phrases, [near(rng, [x0, y0, x1, y1], size, spread) for _ in phrases]))
-        if place % 8 == 7:
+        if place >= N - 125:
             kind, size = "on a threshold", (1000, 1000)
             truth, text = threshold_case(rng)
         expression = rng.choice([phrases[0], f" {phrases[0]}, left ,", phrases[0].upper()])

@@ -105,9 +105,16 @@ def _digits(zero: str) -> Say:
 
 
 def _huge(rng: Random, scene: Scene) -> str:
-    powers = [10**8, 2**31, 10**11, 2**53 + 1, 2**62, 2**63 - 1, 2**63, 2**64, 10**25, 10**305, 10**308, 10**400]
+    powers = [10**8, 2**31, 10**11, 2**53 + 1, 10**25, 10**308, 10**309, 10**400]
     numbers = [rng.choice([1, 1, -1]) * rng.choice([*powers, rng.randint(0, 999)]) for _ in range(4)]
     return f"{scene.phrases[0]} {numbers}, {scene.said()}."
+
+
+def _word_long(rng: Random, scene: Scene) -> str:
+    """Numbers about what a machine word holds, so that a product of two may wrap; the box covers the whole image."""
+    sides = [rng.choice([2**60, 2**62, 2**63 - 1, 2**63, 2**63 + 2048, 2**64, 10**18]), rng.choice([1000, 1024, 4096, 2**62])]
+    low = rng.choice([0, 0, 0, -(2**62), -(2**63), -(2**63) - 2048])
+    return f"{scene.phrases[0]} {[low, 0, *sides]}, {scene.said()}."
 
 
 def _cased(rng: Random, scene: Scene) -> str:
@@ -123,7 +130,7 @@ def _mixed(rng: Random, scene: Scene) -> str:
 FORMS: dict[str, Say] = {
     "plain": _each(", "),
     "sentences": _each(". "),
-    "several": lambda rng, scene: scene.about(rng, rng.randint(2, 14)),
+    "several": lambda rng, scene: scene.about(rng, rng.randint(4, 20)),
     "same box twice": _in("{p} [{a}, {b}, {c}, {d}], {p} [{a}, {b}, {c}, {d}], {rest}."),
     "one box": _in("{p} [{a}, {b}, {c}, {d}]."),
     "box alone": _in("[{a}, {b}, {c}, {d}]"),
@@ -163,12 +170,13 @@ FORMS: dict[str, Say] = {
     "odd spaces": _in("{p}\u00a0[ {a} ,{b},\u3000{c}\x1f,{d}\n],\u200b {rest}."),
     "newlines": _in("{p}\n[{a},\n{b},\n{c},\n{d}]\n{rest}\n"),
     "huge": _huge,
+    "as long as a word": _word_long,
     "too many digits": lambda _, scene: f"{scene.phrases[0]} [{'9' * 4301}, 1, 2, 3], {scene.said()}.",
     "cased": _cased,
     "commas in the phrase": _in("a big, {p} [{a}, {b}, {c}, {d}], {rest}."),
     "delimiter in the phrase": _in("{p} [{a}, {b}, {c}, {d}] vs. {p} [{a}, {b}, {c}, {d}], Mr. {p} [{a}, {b}, {c}, {d}]."),
     "emoji": _in("\U0001f600 {p} [{a}, {b}, {c}, {d}] \U0001f44d, {rest}."),
-    "long": lambda rng, scene: scene.about(rng, 25),
+    "long": lambda rng, scene: scene.about(rng, 45),
     "mixed": _mixed,
 }
 

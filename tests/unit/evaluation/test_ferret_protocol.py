@@ -73,7 +73,7 @@ def test_every_answer_is_read_as_their_scripts_read_it(name: str) -> None:
 @pytest.mark.parametrize(("name", "own"), [("rec", "on a threshold"), ("flickr", "cancelled area")])
 def test_the_answers_are_of_every_kind(name: str, own: str) -> None:
     kinds = Counter(row["kind"] for row in golden(name))
-    assert len(kinds) == 48
+    assert len(kinds) == 49
     assert min(kinds.values()) >= 15
     assert kinds[own] >= 50
     faults = Counter(row["decoding"].split(":")[0] for row in golden(name))
@@ -103,6 +103,12 @@ def test_where_their_script_for_expressions_stops_the_answer_has_no_box() -> Non
     stopped = [row for row in golden("rec") if row["fault"]]
     assert Counter(row["fault"].split(":")[0] for row in stopped).keys() == {"IndexError", "OverflowError", "ValueError"}
     assert all(ferret.rec_boxes(row["text"], row["size"]) == [ferret.ZERO_BOX] for row in stopped)
+
+
+def test_an_expression_has_no_box_where_a_number_of_pixels_is_longer_than_64_bits() -> None:
+    assert ferret.rec_boxes(f"a dog [{2**63}, 0, 10, 10]", (1000, 1000)) == [ferret.ZERO_BOX]
+    assert ferret.rec_boxes(f"a dog [{-(2**63) - 2048}, 0, 10, 10]", (1000, 1000)) == [ferret.ZERO_BOX]
+    assert ferret.rec_boxes(f"a dog [{-(2**63)}, 0, 10, 10]", (1000, 1000)) == [(-(2.0**63), 0, 10, 10)]
 
 
 def test_double_precision_would_decide_otherwise_on_a_threshold() -> None:
@@ -145,6 +151,11 @@ def test_a_cancelled_area_spoils_every_recall_that_includes_it() -> None:
         {1: 1.0, 5: np.nan, 10: np.nan, -1: np.nan}, nan_ok=True
     )
     assert any(np.isnan(ious[-1]) for row in golden("flickr") if not row["fault"] for _, ious in phrase_ious(row))
+
+
+def test_an_area_beyond_64_bits_wraps_as_in_their_script() -> None:
+    assert ferret.phrase_ious([(0, 0, 2.0**62, 1000)], [(0, 0, 10, 10)])[1] == np.inf
+    assert any(np.isinf(ious[-1]) for row in golden("flickr") for _, ious in phrase_ious(row))
 
 
 def test_a_repeated_phrase_is_judged_as_its_first() -> None:
