@@ -1,4 +1,4 @@
-"""A dozen drawn photos with annotations, expressions, and imported descriptions, for runs that end in seconds."""
+"""A dozen drawn photos with annotations, expressions, questions, and imported descriptions, for runs that end in seconds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 from PIL import Image, ImageDraw
 
 from spr.models import dialects
+from spr.recipe import Recipe, check_recipe
 from spr.records import RegionQuery
 
 WIDTH, HEIGHT = 96, 80
@@ -18,10 +19,11 @@ NAMES = ("cup", "dog", "kite", "boat")
 
 
 def draw_world(folder: Path, count: int = 12) -> None:
-    """`count` photos with five objects each (the last photo has two), as COCO json and as referring expressions."""
+    """`count` photos with five objects each (the last photo has two), as COCO json, as referring expressions, and as yes/no
+    questions: two a photo, the first of which is right to say yes."""
     generator = random.Random(0)
     (folder / "images").mkdir(parents=True)
-    images, annotations, expressions = [], [], []
+    images, annotations, expressions, questions = [], [], [], []
     for number in range(count):
         photo = Image.new("RGB", (WIDTH, HEIGHT), "white")
         name = f"{number:03d}.png"
@@ -47,11 +49,14 @@ def draw_world(folder: Path, count: int = 12) -> None:
         expressions.append(
             {"img_id": str(number), "sents": "the last one", "bbox": box, "width": WIDTH, "height": HEIGHT, "file_name": name}
         )
+        for label, asked in (("yes", NAMES[annotations[-1]["category_id"]]), ("no", "zebra")):
+            questions.append({"question_id": len(questions), "image": name, "text": f"Is there a {asked}?", "label": label})
         photo.save(folder / "images" / name)
     categories = [{"id": i, "name": name} for i, name in enumerate(NAMES)]
     coco = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "instances.json").write_text(json.dumps(coco))
     (folder / "rec.json").write_text(json.dumps(expressions))
+    (folder / "pope.json").write_text("".join(json.dumps(question) + "\n" for question in questions))
 
 
 def recipe_values(world: Path, model: Path, dialect: str, **changes: Any) -> dict[str, Any]:
@@ -79,6 +84,18 @@ def recipe_values(world: Path, model: Path, dialect: str, **changes: Any) -> dic
         "resources": {"devices": ["cpu"]},
     }
     return values | changes
+
+
+def described_recipe(world: Path, **changes: Any) -> Recipe:
+    """The recipe of a run on the descriptions that are imported from WORLD/texts.jsonl, with the model in WORLD/model."""
+    imported = {"source": "file", "path": str(world / "texts.jsonl")}
+    values = recipe_values(world, world / "model", "llava-onevision", candidates=imported)
+    return check_recipe(values | changes, "test")
+
+
+def data_set(world: Path, file: str = "rec.json", **changes: Any) -> dict[str, Any]:
+    """A section of the evaluation."""
+    return {"annotations": str(world / file), "image_root": str(world / "images"), **changes}
 
 
 def write_recipe(path: Path, values: dict[str, Any]) -> Path:

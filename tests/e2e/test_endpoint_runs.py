@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from small_world import draw_world, recipe_values, write_recipe
@@ -19,10 +20,12 @@ import spr.tiny
 from chat_server import Body, Reply, chat_server, fails, says
 from served import transformers_serve
 from spr.errors import ModelError, RecipeError, ResumeError
+from spr.items import Answer
 from spr.models.base import Request, Sampling
 from spr.models.opening import open_model
 from spr.pipeline import evaluate, plan, run
 from spr.recipe import Recipe, check_recipe
+from spr.record_tables import from_table
 from spr.records import Candidate, Prediction
 from spr.running.files import file_digest
 from spr.running.shards import ShardStore
@@ -68,6 +71,10 @@ def candidates(out: Path) -> list[Candidate]:
     return store(out, "candidates", Candidate).all_rows()
 
 
+def predictions(out: Path, task: str) -> list[Prediction]:
+    return from_table(pq.read_table(out / "eval" / task / "base" / "predictions.parquet"), Prediction)
+
+
 def bytes_of(out: Path, stage: str) -> list[str | None]:
     return [file_digest(path) for path in sorted((out / stage).glob("*.parquet"))]
 
@@ -90,17 +97,10 @@ def test_an_evaluation_by_a_real_server_gives_the_predictions_of_the_model_itsel
     tasks = recipe_values(world, sampler, "tiny")["evaluation"] | {"max_new_tokens": 48, "batch_size": 1}
     for backend in ("transformers", "endpoint"):
         asked = recipe(world, sampler, served, evaluation=tasks | {"backend": backend})
-        for task in ("rec", "regions"):
-            evaluate(asked, tmp_path / backend, task)
+        evaluate(asked, tmp_path / backend)
     for task, count in (("rec", 8), ("regions", 4)):
-        here, there = (
-            [
-                (row.item_id, row.answer, row.box)
-                for row in store(tmp_path / by, f"eval/{task}/base/parts", Prediction).all_rows()
-            ]
-            for by in ("transformers", "endpoint")
-        )
-        assert here == there
+        here, there = (predictions(tmp_path / by, task) for by in ("transformers", "endpoint"))
+        assert [(row.item_id, row.answer, row.box) for row in here] == [(row.item_id, row.answer, row.box) for row in there]
         assert len(here) == count
     assert (tmp_path / "endpoint" / "requests" / "eval" / "rec" / "base.jsonl").is_file()
     assert not (tmp_path / "transformers" / "requests").exists()
@@ -183,8 +183,8 @@ def test_refused_queries_and_items_are_counted_where_they_were_dropped(world: Pa
     assert json.loads((out / "metrics.json").read_text())["funnel"]["candidates"]["dropped"] == {"refused": 1}
     with chat_server(refuses_the_first) as server:
         asked = recipe(world, "no/such-model", server.url, {"concurrency": 1}, evaluation=tasks)
-        assert evaluate(asked, tmp_path / "eval", "rec")["n"] == 7
-    parts = ShardStore(tmp_path / "eval" / "eval/rec/base/parts", tmp_path / "eval" / "dropped/eval/rec/base", Prediction)
+        assert evaluate(asked, tmp_path / "eval", "rec")["rec"]["n"] == 7
+    parts = ShardStore(tmp_path / "eval" / "eval/rec/base/parts", tmp_path / "eval" / "dropped/eval/rec/base", Answer)
     assert [row.reason for row in parts.all_dropped()] == ["refused"]
 
 
@@ -220,7 +220,7 @@ def test_base_and_tuned_are_asked_by_their_names(world: Path, tmp_path: Path) ->
 
     with chat_server(tuned_is_better) as server:
         named = recipe(world, "no/such-model", server.url, {"tuned_name": "tuned"}, evaluation=tasks)
-        metrics = evaluate(named, tmp_path / "eval", "rec", adapter)
+        metrics = evaluate(named, tmp_path / "eval", "rec", adapter)["rec"]
         assert metrics["base"]["parse_rate"] == 0
         assert metrics["tuned"]["parse_rate"] == 100
         assert [body["model"] for body in server.bodies].count("tuned") == len(server.bodies) / 2 == 8
@@ -245,9 +245,10 @@ def test_an_item_that_one_side_was_refused_is_left_out_of_both(world: Path, tmp_
 
     with chat_server(refuses_two) as server:
         named = recipe(world, "no/such-model", server.url, {"tuned_name": "tuned", "concurrency": 1}, evaluation=tasks)
-        metrics = evaluate(named, tmp_path / "eval", "rec", adapter)
-        asked = len(server.bodies)
-        assert evaluate(named, tmp_path / "eval", "rec", adapter) == metrics
+        metrics = evaluate(named, tmp_path / "eval", "rec", adapter)["rec"]
+        asked, counted = len(server.bodies), (tmp_path / "eval" / "eval" / "rec" / "metrics.json").read_text()
+        evaluate(named, tmp_path / "eval", "rec", adapter)
+        assert (tmp_path / "eval" / "eval" / "rec" / "metrics.json").read_text() == counted
         assert len(server.bodies) == asked == 16
     # Base lost the second of eight photos, tuned the second and the fourth.
     assert (metrics["n"], metrics["dropped"]) == (6, {"refused": 2})

@@ -7,51 +7,30 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
-from small_world import draw_world, recipe_values, write_candidates
+from small_world import data_set, recipe_values
+from small_world import described_recipe as recipe
 
 from spr.errors import DataError, ModelError, RecipeError, ResumeError
+from spr.items import Answer
 from spr.pipeline import evaluate, plan, run, train
 from spr.pipeline.assembly import data_steps
-from spr.recipe import Recipe, check_recipe
-from spr.records import Prediction, RegionQuery
+from spr.recipe import check_recipe
+from spr.record_tables import PROTOCOL_KEY, from_table
+from spr.records import Prediction
 from spr.running.files import file_digest
 from spr.running.run_dir import RunDir
 from spr.running.shards import ShardStore
 from spr.views import show_results
-from tiny_random import build_florence2, build_llava_onevision
+from tiny_random import build_florence2
 
 DATA = ("queries", "candidates", "scores", "pairs")
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    draw_world(folder)
-    build_llava_onevision(folder / "model")
-    return folder
-
-
-def recipe(world: Path, **changes: Any) -> Recipe:
-    imported = {"source": "file", "path": str(world / "texts.jsonl")}
-    values = recipe_values(world, world / "model", "llava-onevision", candidates=imported)
-    return check_recipe(values | changes, "test")
-
-
-@pytest.fixture(scope="module")
-def finished(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole run, begun with its queries alone, as somebody who describes them elsewhere would."""
-    out = tmp_path_factory.mktemp("runs") / "run"
-    run(recipe(world), out, until="queries")
-    queries = ShardStore(out / "queries", out / "dropped" / "queries", RegionQuery).all_rows()
-    write_candidates(world / "texts.jsonl", queries, "llava-onevision")
-    run(recipe(world), out)
-    return out
-
-
-@pytest.fixture
-def copy(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "run"))
+def world(described: Path) -> Path:
+    return described
 
 
 def shards(out: Path) -> dict[str, str | None]:
@@ -118,21 +97,25 @@ def test_metrics_hold_tasks_seconds_and_versions(finished: Path) -> None:
     assert rec["n"] == 8
     assert rec["subset_of"] == 12
     for side in ("base", "tuned"):
-        assert set(rec[side]) == {"acc", "mean_acc", "mean_iou", "parse_rate", "ci95"}
+        assert set(rec[side]) == {"acc", "mean_acc", "mean_iou", "parse_rate", "truncation_rate", "ci95"}
         assert set(rec[side]["acc"]) == {"0.5", "0.6", "0.7", "0.8", "0.9"}
-    assert set(rec["delta"]) == {"acc", "ci95"}
+    assert set(rec["delta"]) == {"acc", "mean_acc", "mean_iou", "ci95", "p", "mcnemar"}
+    assert (rec["images"], rec["protocol"], set(rec["by"])) == (8, "plain", {"size", "length"})
     assert metrics["tasks"]["regions"]["n"] == 4
     assert {*DATA, "train", "eval/rec/base", "eval/rec/tuned"} <= metrics["seconds"].keys()
     assert {"spatial-preference-rewarding", "torch"} <= metrics["versions"].keys()
 
 
-def test_predictions_of_both_sides_lie_merged_beside_their_metrics(finished: Path) -> None:
+def test_answers_of_both_sides_are_kept_and_what_they_are_worth_lies_beside_them(finished: Path) -> None:
     for side in ("base", "tuned"):
         folder = finished / "eval" / "rec" / side
-        parts = ShardStore(folder / "parts", folder, Prediction).all_rows()
-        assert len(parts) == 8
-        assert json.loads((folder / "metrics.json").read_text())["n"] == 8
-        assert (folder / "predictions.parquet").is_file()
+        answers = ShardStore(folder / "parts", folder, Answer).all_rows()
+        table = pq.read_table(folder / "predictions.parquet")
+        predictions = from_table(table, Prediction)
+        assert [row.item_id for row in predictions] == [row.item_id for row in answers]
+        assert [row.answer for row in predictions] == [row.text for row in answers]
+        assert table.schema.metadata[PROTOCOL_KEY.encode()] == b"plain"
+        assert json.loads((folder / "metrics.json").read_text())["n"] == len(answers) == 8
 
 
 def test_a_finished_run_is_all_done_and_is_left_as_it_is(world: Path, copy: Path) -> None:
@@ -203,20 +186,18 @@ def test_annotations_that_changed_make_their_shards_stale(world: Path, copy: Pat
 
 
 def test_a_run_without_pairs_ends_well(world: Path, finished: Path, tmp_path: Path) -> None:
-    rec = {
-        "max_new_tokens": 2,
-        "rec": {"annotations": str(world / "rec.json"), "image_root": str(world / "images"), "limit": 2},
-    }
+    rec = {"max_new_tokens": 2, "rec": data_set(world, limit=2)}
     out = run(recipe(world, pairs={"min_margin": 9.0}, evaluation=rec), tmp_path / "run").path
     metrics = metrics_of(out)
     assert metrics["funnel"]["pairs"] == {"in": 11, "out": 0, "parents": 0, "dropped": {"small_margin": 11}}
-    assert set(metrics["tasks"]["rec"]) == {"n", "subset_of", "base"}
+    assert set(metrics["tasks"]["rec"]) == {"n", "images", "protocol", "subset_of", "base", "by"}
     assert (out / "report" / "index.html").is_file()
 
 
 def test_another_adapter_is_evaluated_into_a_directory_of_its_own(world: Path, finished: Path, tmp_path: Path) -> None:
     metrics = evaluate(recipe(world), tmp_path / "eval", "rec", finished / "policy" / "adapter")
-    assert metrics == metrics_of(finished)["tasks"]["rec"]
+    assert list(metrics) == ["rec"]
+    assert metrics_of(tmp_path / "eval")["tasks"]["rec"] == metrics_of(finished)["tasks"]["rec"]
     with pytest.raises(ResumeError, match=r"belongs to another recipe \(seed: 0 -> 1\); name another --out"):
         evaluate(recipe(world, seed=1), tmp_path / "eval", "rec")
 

@@ -76,7 +76,7 @@ def test_odd_real_photos_are_described_and_their_references_asked(photos: Path, 
     assert funnel["queries"]["out"] == len(CHANGES)
     assert (funnel["candidates"]["out"], funnel["candidates"]["dropped"]) == (2 * len(CHANGES), {})
     references = json.loads((photos / "rec.json").read_text())
-    assert evaluate(recipe, out, "rec")["n"] == len(references) >= len(CHANGES)
+    assert evaluate(recipe, out, "rec")["rec"]["n"] == len(references) >= len(CHANGES)
 
 
 @pytest.mark.parametrize("name", sorted(dialects.FAMILIES))

@@ -110,6 +110,13 @@ def lookup(values: Mapping[str, Any], key: str) -> Any:
     return found
 
 
+def holds(values: Mapping[str, Any], key: str) -> bool:
+    """Whether a number stands at a path, even one that is not defined: NaN, which a file holds as null."""
+    outer, _, last = key.rpartition("/")
+    inside = lookup(values, outer) if outer else values
+    return isinstance(inside, Mapping) and last in inside
+
+
 def inner(values: Mapping[str, Any], name: str, key: str) -> Any:
     """What `ci95`, `p` or `mcnemar` of a side says of a key; accuracies by threshold stand under their threshold there."""
     return lookup(values.get(name, {}), key.removeprefix("acc/"))

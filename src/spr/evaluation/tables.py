@@ -5,12 +5,15 @@ Rendering only; the numbers are those of `spr.evaluation.metrics`, their choice 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
-from spr.evaluation.layouts import LAYOUTS, Layout, Line, heading, inner, lookup
+from spr.evaluation.layouts import LAYOUTS, Layout, Line, heading, holds, inner, lookup
+
+_UNDEFINED = "–"
 
 
 def task_tables(task_id: str, metrics: Mapping[str, Any]) -> Iterator[Table]:
@@ -18,7 +21,7 @@ def task_tables(task_id: str, metrics: Mapping[str, Any]) -> Iterator[Table]:
     for layout in LAYOUTS[task_id.split("/")[0]]:
         table = _table(heading(task_id, layout), layout, metrics)
         for line in layout.lines:
-            if lookup(metrics["base"], line.key) is not None:
+            if holds(metrics["base"], line.key):
                 table.add_row(_label(line, metrics), *_cells(metrics, line))
         yield table
 
@@ -43,15 +46,32 @@ def _label(line: Line, metrics: Mapping[str, Any]) -> str:
 
 def _cells(metrics: Mapping[str, Any], line: Line) -> list[str]:
     form = f".{line.digits}f"
-    base = lookup(metrics["base"], line.key)
+    base = _defined(lookup(metrics["base"], line.key))
     if "tuned" not in metrics:
-        bounds = inner(metrics["base"], "ci95", line.key)
-        return [f"{base:{form}}", f"[{bounds[0]:{form}}, {bounds[1]:{form}}]" if bounds else ""]
-    tuned, delta = lookup(metrics["tuned"], line.key), metrics["delta"]
-    bounds, p = inner(delta, "ci95", line.key), inner(delta, "p", line.key)
-    interval = f"[{bounds[0]:+{form}}, {bounds[1]:+{form}}]" if bounds else ""
-    return [f"{base:{form}}", f"{tuned:{form}}", f"{tuned - base:+{form}}", interval, _p(p)]
+        return [_number(base, form), _interval(inner(metrics["base"], "ci95", line.key), form)]
+    tuned, delta = _defined(lookup(metrics["tuned"], line.key)), metrics["delta"]
+    interval = _interval(inner(delta, "ci95", line.key), f"+{form}")
+    return [_number(base, form), _number(tuned, form), _number(tuned - base, f"+{form}"), interval, _p(delta, line.key)]
 
 
-def _p(value: float | None) -> str:
-    return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+def _defined(value: float | None) -> float:
+    """What a file holds as null is NaN."""
+    return math.nan if value is None else value
+
+
+def _number(value: float, form: str) -> str:
+    return _UNDEFINED if math.isnan(value) else f"{value:{form}}"
+
+
+def _interval(bounds: Sequence[float | None] | None, form: str) -> str:
+    """Nothing where there is no interval."""
+    if bounds is None:
+        return ""
+    low, high = map(_defined, bounds)
+    return _UNDEFINED if math.isnan(low) else f"[{low:{form}}, {high:{form}}]"
+
+
+def _p(delta: Mapping[str, Any], key: str) -> str:
+    """Nothing where nothing was tested."""
+    value = _defined(inner(delta, "p", key))
+    return "" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"

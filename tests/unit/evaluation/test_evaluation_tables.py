@@ -131,6 +131,27 @@ def test_what_a_task_does_not_report_has_no_line() -> None:
     assert rows == [["accuracy, %", "84.50", "[83.25, 85.75]"]]
 
 
+@pytest.mark.parametrize("nothing", [None, float("nan")])  # What files hold, and what was just counted.
+def test_what_is_not_defined_is_a_dash_and_never_zero(nothing: float | None) -> None:
+    # The base never says yes, so that its precision is 0 / 0, and so is the gain; in no draw is it defined.
+    metrics = {
+        "n": 4,
+        "base": {"accuracy": 50.0, "precision": nothing, "ci95": {"accuracy": [25.0, 75.0], "precision": [nothing, nothing]}},
+        "tuned": {"accuracy": 75.0, "precision": 100.0},
+        "delta": {
+            "ci95": {"accuracy": [0.0, 50.0], "precision": [nothing, nothing]},
+            "p": {"accuracy": 0.5, "precision": nothing},
+        },
+    }
+    ((rows, _),) = tables("pope", metrics)
+    assert rows == [
+        ["accuracy, %", "50.00", "75.00", "+25.00", "[+0.00, +50.00]", "0.500"],
+        ["precision, %", "–", "100.00", "–", "–", ""],
+    ]
+    ((alone, _),) = tables("pope", {"n": 4, "base": metrics["base"]})
+    assert alone[1] == ["precision, %", "–", "–"]
+
+
 def test_every_task_of_the_recipe_has_a_table() -> None:
     assert set(LAYOUTS) == set(KINDS)
 
