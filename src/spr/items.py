@@ -83,7 +83,8 @@ class CaptionItem(Shown):
 class BenchItem(Shown):
     """One question of Ferret-Bench, its category, the reference answer, and what a judge is told of the photo.
 
-    `regions` are the boxes that the question speaks of, in pixels; `question` holds `{0}`, `{1}`, ... in their place.
+    `regions` are the boxes that the question speaks of, in pixels; `question` holds `{0}`, `{1}`, ... in their place, and
+    `text` is the question as the file has it. A judge is told the `role` of who answered and the `rule` to judge by.
     """
 
     category: str
@@ -91,6 +92,9 @@ class BenchItem(Shown):
     regions: tuple[Box, ...]
     reference: str
     context: str
+    text: str
+    role: str
+    rule: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,7 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _protocol_fits(self) -> Recipe:
-        reads_boxes = [one.id for one in self.evaluation.sets() if one.kind in ("rec", "phrase_grounding")]
+        reads_boxes = [one.id for one in self.evaluation.sets() if one.kind in ("rec", "phrase_grounding", "ferret_bench")]
         if self.evaluation.protocol == "ferret" and self.model.dialect != "ferret" and reads_boxes:
             raise ValueError(
                 f"evaluation.protocol: ferret reads {reads_boxes[0]} as Ferret's own scripts do, in Ferret's brackets, but "

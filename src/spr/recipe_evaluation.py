@@ -16,6 +16,8 @@ from spr.recipe_model import Endpoint
 from spr.recipe_part import Part
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_FOLDERS = ("base", "tuned", "items", "base-judged", "tuned-judged")
+"""What a data set has folders for, and none can be called."""
 
 
 class Data(Part):
@@ -39,11 +41,24 @@ class SplitData(Data):
 
 
 class Judge(Part):
-    """The model that judges answers: any OpenAI-compatible endpoint."""
+    """The model that judges answers: any OpenAI-compatible endpoint, under `endpoint.served_name`."""
 
     endpoint: Endpoint
     max_new_tokens: int = Field(1024, ge=1)
     temperature: float = Field(0.2, ge=0, description="the authors' own")
+
+    @property
+    def called(self) -> str:
+        """The name that the server has it under."""
+        return self.endpoint.served_name or ""
+
+    @model_validator(mode="after")
+    def _is_named(self) -> Judge:
+        if not self.endpoint.served_name:
+            raise ValueError("endpoint.served_name is missing; name the model that judges, as its server calls it")
+        if self.endpoint.tuned_name is not None:
+            raise ValueError(f"endpoint.tuned_name is {self.endpoint.tuned_name}; a judge has no tuned side, leave it out")
+        return self
 
 
 class BenchData(Data):
@@ -108,7 +123,7 @@ class Evaluation(Part):
         for one in ids:
             if ids.count(one) > 1:
                 raise ValueError(f"two data sets are called {one}; give them different names with `name`")
-            if not all(_NAME.fullmatch(part) for part in one.split("/")) or one.split("/")[-1] in ("base", "tuned", "items"):
+            if not all(_NAME.fullmatch(part) for part in one.split("/")) or one.split("/")[-1] in _FOLDERS:
                 raise ValueError(f"a data set is called {one}, which names no folder; give it a `name` of letters and digits")
         return self
 

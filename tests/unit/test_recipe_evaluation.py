@@ -138,7 +138,7 @@ def test_an_override_that_makes_it_impossible_is_refused_as_what_it_is() -> None
         override_recipe(recipe(rec=VAL), ["evaluation.rec.limit=0"])
 
 
-@pytest.mark.parametrize("kind", ["rec", "phrase_grounding"])
+@pytest.mark.parametrize("kind", ["rec", "phrase_grounding", "ferret_bench"])
 def test_ferrets_protocol_reads_no_other_dialects_boxes(kind: str) -> None:
     assert ids(recipe("ferret", protocol="ferret", **{kind: VAL})) == [kind]
     said = fault("cogvlm", protocol="ferret", **{kind: VAL})
@@ -152,3 +152,16 @@ def test_ferrets_protocol_reads_words_of_any_dialect() -> None:
 
 def test_a_protocol_that_nobody_knows_is_refused() -> None:
     assert "evaluation.protocol is 'shikra'; it should be 'plain' or 'ferret'" in fault(protocol="shikra")
+
+
+def test_a_judge_is_named_by_its_server_and_has_no_tuned_side() -> None:
+    endpoint = {"url": "http://localhost:1/v1"}
+    said = fault(ferret_bench={**VAL, "judge": {"endpoint": endpoint}})
+    assert "endpoint.served_name is missing; name the model that judges, as its server calls it" in said
+    said = fault(ferret_bench={**VAL, "judge": {"endpoint": {**endpoint, "served_name": "j", "tuned_name": "t"}}})
+    assert "endpoint.tuned_name is t; a judge has no tuned side, leave it out" in said
+
+
+@pytest.mark.parametrize("name", ["base-judged", "tuned-judged"])
+def test_a_data_set_is_not_called_like_a_folder_of_its_task(name: str) -> None:
+    assert f"a data set is called ferret_bench/{name}, which names no folder" in fault(ferret_bench={**VAL, "name": name})

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from spr.evaluation.ferret_bench import FerretBench, FerretFerretBench
 from spr.evaluation.phrase_grounding import FerretPhraseGrounding, PhraseGrounding
 from spr.evaluation.pope import FerretPope, Pope
 from spr.evaluation.rec import FerretRec, Rec
@@ -16,6 +17,7 @@ from spr.evaluation.task import Task
 from spr.evaluation.vqa import Gqa, TextVqa
 from spr.recipe_evaluation import Data, SplitData, TaskSet
 from spr.sources.expressions import read_captions, read_rec
+from spr.sources.ferret_bench import read_ferret_bench
 from spr.sources.flickr30k import read_sentences
 from spr.sources.pope import read_pope
 from spr.sources.reading import Reading
@@ -27,9 +29,15 @@ _PLAIN: Mapping[str, type[Task[Any]]] = {
     "pope": Pope,
     "gqa": Gqa,
     "textvqa": TextVqa,
+    "ferret_bench": FerretBench,
     "region_description": RegionDescription,
 }
-_FERRET: Mapping[str, type[Task[Any]]] = {"rec": FerretRec, "phrase_grounding": FerretPhraseGrounding, "pope": FerretPope}
+_FERRET: Mapping[str, type[Task[Any]]] = {
+    "rec": FerretRec,
+    "phrase_grounding": FerretPhraseGrounding,
+    "pope": FerretPope,
+    "ferret_bench": FerretFerretBench,
+}
 """What Ferret's authors have scripts of; every other task is the same by both protocols."""
 _READERS: Mapping[str, Callable[..., Reading[Any]]] = {
     "rec": read_rec,
@@ -37,6 +45,7 @@ _READERS: Mapping[str, Callable[..., Reading[Any]]] = {
     "pope": read_pope,
     "gqa": read_gqa,
     "textvqa": read_textvqa,
+    "ferret_bench": read_ferret_bench,
     "region_description": read_captions,
 }
 

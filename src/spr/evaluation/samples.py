@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from spr.errors import ModelError
 from spr.evaluation.registry import make_task
-from spr.items import CaptionItem, Phrase, RecItem, SentenceItem, Shown, VqaItem, YesNoItem
+from spr.items import BenchItem, CaptionItem, Phrase, RecItem, SentenceItem, Shown, VqaItem, YesNoItem
 from spr.models.base import Dialect
 
 _PHOTO = ("sample", "sample.jpg", 640, 480)
@@ -18,6 +18,7 @@ _SAMPLES: Mapping[str, Shown] = {
     "pope": YesNoItem(*_PHOTO, "Is there a dog in the image?", "yes"),
     "gqa": VqaItem(*_PHOTO, "What color is the dog?", ("brown",)),
     "textvqa": VqaItem(*_PHOTO, "What does the sign say?", ("stop",)),
+    "ferret_bench": BenchItem(*_PHOTO, "refer_desc", "What is {0}?", (_BOX,), "A dog.", "A dog.", "", "Assistant", "Judge."),
     "region_description": CaptionItem(*_PHOTO, _BOX, ("a dog",)),
 }
 

@@ -13,12 +13,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from spr.errors import ModelError
 from spr.models.base import Generation
 from spr.models.endpoint_answers import Garbage, TooFew, answers_of, asked_wait, names_of, sentence
-from spr.models.endpoint_requests import Ask
 from spr.recipe_model import Endpoint
 from spr.seeds import derive_random
 
@@ -39,6 +38,17 @@ _LEAST_KEY = 8
 """A shorter key guards little, and could be a word of an answer."""
 _NAMES_SHOWN = 10
 Reply = TypeVar("Reply")
+
+
+class Asked(Protocol):
+    """One question to a server, for `n` answers."""
+
+    @property
+    def n(self) -> int:
+        """How many answers to ask for."""
+
+    def body(self, name: str) -> dict[str, Any]:
+        """The request as the chat API takes it, for the model that is served by `name`."""
 
 
 class Refusal(Exception):
@@ -63,17 +73,19 @@ class _Status(Exception):
 
 
 class Server:
-    """A connection to the server of `options`, for the model it serves by `name`; `name_key` is where the recipe says so.
+    """A connection to the server of `options`, for the model it serves by `name`; `name_key` is where the recipe says so, and
+    `section` where it has the options.
 
     Raises ModelError where the openai package, or the key that the recipe names, is missing: then nothing is asked.
     """
 
-    def __init__(self, options: Endpoint, name: str, name_key: str) -> None:
+    def __init__(self, options: Endpoint, name: str, name_key: str, section: str = "model.endpoint") -> None:
         self.name = name
         self._options = options
         self._name_key = name_key
-        self._key = _key(options.api_key_env)
-        self._client = _client(options, self._key)
+        self._section = section
+        self._key = _key(options.api_key_env, section)
+        self._client = _client(options, self._key, section)
         self._names: tuple[str, ...] = ()
         self._lock = threading.Lock()
         self._retried = 0
@@ -90,7 +102,7 @@ class Server:
         if self._names and self.name not in self._names and is_listed:
             raise self._unknown("")
 
-    def ask(self, ask: Ask, key: str, stop: threading.Event) -> list[Generation]:
+    def ask(self, ask: Asked, key: str, stop: threading.Event) -> list[Generation]:
         """The `ask.n` answers to one question; waits between tries are cut short by `stop`.
 
         `key` is the question's own, from which the waits are drawn. Raises Refusal for a question that the server will not
@@ -113,7 +125,7 @@ class Server:
                 fault, asked = str(error), error.wait
             if asked is not None and asked > LONGEST_ASKED_WAIT:
                 raise ModelError(
-                    f"model.endpoint.url {self._options.url}: {fault}, and the server asks to wait {asked:.0f} s; give the "
+                    f"{self._section}.url {self._options.url}: {fault}, and the server asks to wait {asked:.0f} s; give the "
                     "same command again then, what is answered is kept"
                 )
             if number + 1 == tries:
@@ -123,7 +135,7 @@ class Server:
             if stop.wait(wait):
                 break
         raise ModelError(
-            f"model.endpoint.url {self._options.url}: {fault} (tries: {number + 1}); see that the server is up and well, then "
+            f"{self._section}.url {self._options.url}: {fault} (tries: {number + 1}); see that the server is up and well, then "
             "give the same command again, what is answered is kept"
         )
 
@@ -137,7 +149,7 @@ class Server:
             self._warned = now
         logger.warning("%s: %s", self._options.url, line)
 
-    def _complete(self, ask: Ask) -> list[Generation]:
+    def _complete(self, ask: Asked) -> list[Generation]:
         body = ask.body(self.name)
         model, messages = body.pop("model"), cast(Any, body.pop("messages"))
         create = self._client.chat.completions.with_raw_response.create
@@ -152,8 +164,8 @@ class Server:
             raise _Passing(f"{sentence(str(fault), self._key)}: {sentence(text, self._key)[:120]}") from None
         except TooFew as few:
             raise ModelError(
-                f"model.endpoint.samples is n, but the server at {self._options.url} gave {few.count} of {ask.n} answers; set "
-                "model.endpoint.samples: ask"
+                f"{self._section}.samples is n, but the server at {self._options.url} gave {few.count} of {ask.n} answers; set "
+                f"{self._section}.samples: ask"
             ) from None
 
     def _list(self) -> str:
@@ -175,7 +187,7 @@ class Server:
             text = _within(self._options.timeout, request)
             return text.replace(self._key, "***") if self._key and len(self._key) >= _LEAST_KEY else text
         except (APITimeoutError, TimeoutError):
-            raise _Passing(f"no answer within model.endpoint.timeout {self._options.timeout:g} s") from None
+            raise _Passing(f"no answer within {self._section}.timeout {self._options.timeout:g} s") from None
         except APIConnectionError as error:
             raise _Passing(f"no connection ({sentence(str(error.__cause__ or error), self._key)})") from None
         except APIStatusError as error:
@@ -193,7 +205,7 @@ class Server:
         if status.code in _OF_THE_QUESTION:
             return Refusal(str(status))
         return ModelError(
-            f"model.endpoint.url {self._options.url}: the server answered {status}; no photo is at fault, so mend it there, "
+            f"{self._section}.url {self._options.url}: the server answered {status}; no photo is at fault, so mend it there, "
             "then give the same command again, what is answered is kept"
         )
 
@@ -207,11 +219,11 @@ class Server:
         at, variable = f"the server at {self._options.url}", self._options.api_key_env
         if variable is None:
             return ModelError(
-                f"model.endpoint.api_key_env is null, but {at} wants a key ({said}); name the environment "
+                f"{self._section}.api_key_env is null, but {at} wants a key ({said}); name the environment "
                 "variable that holds it"
             )
         return ModelError(
-            f"model.endpoint.api_key_env is {variable}, but {at} refuses the key in it ({said}); put a valid one there"
+            f"{self._section}.api_key_env is {variable}, but {at} refuses the key in it ({said}); put a valid one there"
         )
 
     def _unknown(self, said: str) -> ModelError:
@@ -220,7 +232,7 @@ class Server:
         known = (
             f"it serves {names}; set {self._name_key} to one of them"
             if names
-            else (f"it lists no models; mend {self._name_key}, and see that model.endpoint.url ends in /v1")
+            else (f"it lists no models; mend {self._name_key}, and see that {self._section}.url ends in /v1")
         )
         return ModelError(f"the server at {self._options.url} knows no model {self.name}{said}: {known}")
 
@@ -252,27 +264,23 @@ def _wait(salt: str, number: int) -> float:
     return longest * (0.5 + 0.5 * derive_random("retry", salt, number).random())
 
 
-def _key(variable: str | None) -> str | None:
+def _key(variable: str | None, section: str) -> str | None:
     """The key in the environment variable that the recipe names. Raises ModelError where there is none."""
     if variable is None:
         return None
     key = os.environ.get(variable, "").strip()
     if not key:
-        raise ModelError(
-            f"model.endpoint.api_key_env is {variable}, but this environment variable is not set; put the key there"
-        )
+        raise ModelError(f"{section}.api_key_env is {variable}, but this environment variable is not set; put the key there")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise ModelError(f"model.endpoint.api_key_env is {variable}, but what it holds is no key: no key has blanks or accents")
+        raise ModelError(f"{section}.api_key_env is {variable}, but what it holds is no key: no key has blanks or accents")
     return key
 
 
-def _client(options: Endpoint, key: str | None) -> OpenAI:
+def _client(options: Endpoint, key: str | None, section: str) -> OpenAI:
     try:
         from openai import DefaultHttpxClient, OpenAI
     except ImportError:
-        raise ModelError(
-            "model.endpoint needs the openai package; pip install 'spatial-preference-rewarding[endpoint]'"
-        ) from None
+        raise ModelError(f"{section} needs the openai package; pip install 'spatial-preference-rewarding[endpoint]'") from None
     # Whatever is left out here the client would take from variables that are meant for another server.
     client = OpenAI(
         base_url=options.url,

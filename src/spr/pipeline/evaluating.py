@@ -127,7 +127,7 @@ def _judged(recipe: Recipe, evaluated: Evaluated, step: Step, side: str) -> dict
     dialect = dialects.of(recipe.model)
     answers = {answer.item_id: answer for answer in step.store.all_rows()}
     with meter(f"reading {evaluated.id}/{side}", len(answers), "answers") as tick:
-        return evaluated.task.score_all(evaluated.items(), answers, dialect, tick)
+        return evaluated.reader(side).score_all(evaluated.items(), answers, dialect, tick)
 
 
 def adapter_of(run: RunDir) -> Path | None:

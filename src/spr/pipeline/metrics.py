@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from spr.pipeline import funnel
-from spr.pipeline.assembly import BASE, DATA, TUNED
+from spr.pipeline.assembly import BASE, DATA, JUDGED, TUNED
 from spr.recipe_evaluation import KINDS
 from spr.running.files import read_json, write_json
 from spr.running.run_dir import RunDir
@@ -60,6 +60,8 @@ def step_manifests(run: RunDir) -> dict[str, list[Manifest]]:
     """The manifests of every step that has some, by the step's name, in the order of the flow."""
     folders = {name: run.path / name for name in DATA}
     for task in _sets(run):
-        folders |= {f"eval/{task}/{side}": run.evaluation(task, side) / "parts" for side in ("items", BASE, TUNED)}
+        folders |= {
+            f"eval/{task}/{side}": run.evaluation(task, side) / "parts" for side in ("items", BASE, TUNED, *JUDGED.values())
+        }
     found = {name: read_manifests(folder) for name, folder in folders.items()}
     return {name: manifests for name, manifests in found.items() if manifests}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spr.pipeline.assembly import BASE, TUNED, Evaluated, Say, data_steps, evaluation_task, pair_store
+from spr.pipeline.assembly import BASE, JUDGED, TUNED, Evaluated, Say, data_steps, evaluation_task, pair_store
 from spr.pipeline.refusals import check_recipe_runs
 from spr.recipe import Recipe
 from spr.records import Scene
@@ -190,7 +190,7 @@ def _estimates(recipe: Recipe, found: Survey) -> dict[str, int]:
             images = sum(made_from.size(index) for index in range(made_from.count()))
             items = _rows(found, made, images * recipe.queries.per_image)
             estimates[made] = items
-        estimates |= {f"eval/{one.id}/{side}": items for side in (BASE, TUNED)}
+        estimates |= {f"eval/{one.id}/{side}": items for side in (BASE, TUNED, *JUDGED.values())}
     return estimates
 
 

@@ -1,8 +1,9 @@
 """Ferret-Bench: 120 questions whose answers are judged by another model, 40 of each of three kinds.
 
 Three folders (`ground_conv`, `refer_caption`, `refer_reason`) with three files of json lines: `question`, `answer` (the
-reference) and `context` (what a judge is told of the photo), each with `question_id`, `image`, `category`, `text`. Photos are
-COCO val2017. Source: `ferret/eval/ferret_gpt4_data` of apple/ml-ferret (You et al. 2023, arXiv 2310.07704).
+reference) and `context` (what a judge is told of the photo), each with `question_id`, `image`, `category`, `text`. Beside
+them `rule.json`: by category, the `role` of who answers and the `prompt` that a judge judges by. Photos are COCO val2017.
+Source: `ferret/eval/ferret_gpt4_data` of apple/ml-ferret (You et al. 2023, arXiv 2310.07704).
 
 A question's boxes are fractions of the photo's own sides, each axis alone: the authors cut `fraction * 1000` to a whole
 number for the text and `fraction * side` for the region's features, and resize the photo without padding or cropping
@@ -13,12 +14,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from spr.boxes import Box, Size
 from spr.errors import DataError
 from spr.items import BenchItem
+from spr.sources.json_file import is_text, read_json
 from spr.sources.json_lines import Row, read_json_lines
 from spr.sources.reading import Reading, check_image_root, reading, sizes
 
@@ -36,12 +40,13 @@ def read_ferret_bench(folder: Path, image_root: Path, limit: int | None = None) 
     Regions are pixels of the photo, whose size its header tells; (0, 0, 0, 0) where the photo is missing. In `question` the
     n-th box is `{n}` from 0 on, and a brace of the text itself is doubled, as `str.format` takes it.
 
-    Raises DataError when a file is missing, cut off or no json lines, when a line is malformed, when a question has no
-    answer or context or another photo there, when a bracket in a question is no box, when two questions have one id, when an
-    image lies outside the image root, when the image root is no directory, or when none of the images is there.
+    Raises DataError when a file is missing, cut off or no json (lines), when a line is malformed, when a question has no
+    answer, context or rule, or another photo there, when a bracket in a question is no box, when two questions have one id,
+    when an image lies outside the image root, when the image root is no directory, or when none of the images is there.
     """
     check_image_root(image_root)
     read = {name: _joined(folder / name) for name in FOLDERS}
+    rules, of_rules = read_json(folder / "rule.json")
     notes = [
         f"{folder / name} holds {len(rows)} questions; the official set has {QUESTIONS}: results are not comparable"
         for name, (rows, _) in read.items()
@@ -50,8 +55,8 @@ def read_ferret_bench(folder: Path, image_root: Path, limit: int | None = None) 
     turns = [one for turn in zip_longest(*(rows for rows, _ in read.values())) for one in turn if one]
     asked = turns[:limit]
     shown = sizes(image_root, [question.text("image") for question, _, _ in asked])
-    items = [_item(rows, shown[rows[0].text("image")]) for rows in asked]
-    digest = hashlib.sha256("".join(digest for _, digest in read.values()).encode()).hexdigest()
+    items = [_item(rows, shown[rows[0].text("image")], _rule(folder / "rule.json", rules, rows[0])) for rows in asked]
+    digest = hashlib.sha256("".join([*(digest for _, digest in read.values()), of_rules]).encode()).hexdigest()
     return reading(folder, image_root, items, len(turns), digest, "questions", None, notes)
 
 
@@ -86,7 +91,18 @@ def _by_id(rows: list[Row]) -> dict[str, Row]:
     return found
 
 
-def _item(rows: _Joined, size: Size) -> BenchItem:
+def _rule(path: Path, rules: Any, question: Row) -> Mapping[str, str]:
+    """The role and the prompt of a question's category."""
+    category = question.text("category")
+    rule = rules.get(category) if isinstance(rules, dict) else None
+    if not isinstance(rule, dict) or not all(is_text(rule.get(key)) for key in ("role", "prompt")):
+        raise DataError(
+            f"{path} has no role and prompt for {category}, the category of {question.where}; copy both files again"
+        )
+    return rule
+
+
+def _item(rows: _Joined, size: Size, rule: Mapping[str, str]) -> BenchItem:
     question, answer, context = rows
     category = question.text("category")
     words, boxes = _regions(question)
@@ -100,6 +116,9 @@ def _item(rows: _Joined, size: Size) -> BenchItem:
         regions=tuple((x0 * size[0], y0 * size[1], x1 * size[0], y1 * size[1]) for x0, y0, x1, y1 in boxes),
         reference=answer.text("text"),
         context=context.text("text"),
+        text=question.text("text"),
+        role=rule["role"],
+        rule=rule["prompt"],
     )
 
 

@@ -32,6 +32,8 @@ def bench(folder: Path, count: int = 1, **changes: Any) -> Path:
             if (name, kind) == ("refer_caption", "question"):
                 rows[0] |= changes
             (folder / name / f"{kind}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    rules = {category: {"role": "Assistant", "prompt": f"Judge {category}."} for category in CATEGORIES.values()}
+    (folder / "rule.json").write_text(json.dumps(rules))
     return folder
 
 
@@ -46,6 +48,9 @@ def test_a_question_becomes_an_item(tmp_path: Path) -> None:
         regions=((160.0, 240.0, 480.0, 480.0),),
         reference="A dog [0.1, 0.2].",
         context="Objects: {dog}",
+        text="What is in [0.25, 0.5, 0.75, 1.000]?",
+        role="Assistant",
+        rule="Judge refer_desc.",
     )
 
 
@@ -80,11 +85,22 @@ def test_a_missing_photo_leaves_empty_regions(tmp_path: Path) -> None:
     assert (item.size, item.regions, item.question) == ((0, 0), ((0, 0, 0, 0),), "What is in {0}?")
 
 
-def test_the_digest_changes_with_any_of_the_nine_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("file", "old"), [("refer_reason/context.jsonl", "dog}"), ("rule.json", "Judge ground_conv")])
+def test_the_digest_changes_with_any_of_the_ten_files(tmp_path: Path, file: str, old: str) -> None:
     before = read_ferret_bench(bench(tmp_path), tmp_path).digest
-    path = tmp_path / "refer_reason" / "context.jsonl"
-    path.write_text(path.read_text().replace("dog}", "cat}"))
+    path = tmp_path / file
+    path.write_text(path.read_text().replace(old, "Other"))
     assert read_ferret_bench(tmp_path, tmp_path).digest != before
+
+
+@pytest.mark.parametrize("rule", [None, {"role": "Assistant"}, {"role": 1, "prompt": "Judge."}, "Judge."])
+def test_a_category_without_a_rule_is_one_sentence(tmp_path: Path, rule: Any) -> None:
+    path = bench(tmp_path) / "rule.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"refer_desc": rule}))
+    with pytest.raises(
+        DataError, match=r"rule\.json has no role and prompt for refer_desc, the category of .*question\.jsonl:1;"
+    ):
+        read_ferret_bench(tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from spr.running.steps import DONE, Step, StepState
 ROW_SECONDS = 0.002
 """Seconds of a row of the steps that ask no model."""
 SERVER = "the server of model.endpoint answers, at a speed of its own"
+JUDGE = "the judge's server answers, at a speed of its own"
 UNTRAINED = "encoder-decoders and 4-bit weights are not trained here"
 SCORERS = "the time is known when the first shard of scores is done"
 _WIDE = (1024, 4096)
@@ -110,6 +111,8 @@ class Estimator:
         kind = name.rsplit("/", 1)[-1]
         if kind in ("base", "tuned"):
             estimate = self._evaluation(name)
+        elif kind in ("base-judged", "tuned-judged"):
+            estimate = Estimate(None, None, None, JUDGE)
         elif kind == "candidates" and self.recipe.candidates.source == "model":
             estimate = self._candidates()
         elif kind == "scores":
