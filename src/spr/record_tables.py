@@ -61,7 +61,7 @@ def _arrow_type(hint: Any) -> pa.DataType:
     if hint in scalars:
         return scalars[hint]
     if dataclasses.is_dataclass(hint):
-        hints = _hints(hint)
+        hints = _hints(typing.cast(Any, hint))
         return pa.struct([pa.field(f.name, _arrow_type(hints[f.name])) for f in dataclasses.fields(hint)])
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -89,7 +89,7 @@ def _from_plain(value: Any, hint: Any) -> Any:
     if value is None or hint in (str, int, float, bool):
         return value
     if dataclasses.is_dataclass(hint):
-        hints = _hints(hint)
+        hints = _hints(typing.cast(Any, hint))
         return typing.cast(Any, hint)(**{name: _from_plain(v, hints[name]) for name, v in value.items()})
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):

@@ -37,16 +37,6 @@ _DROPPED = re.compile(r"[^\w\s]")
 _BRACKETED = re.compile(r"\[.*?\]")
 
 
-def rec_question(expression: str) -> str:
-    """The question of model_refcoco.py for one expression."""
-    return f"What is the location of {_without_commas(expression)} in the image?"
-
-
-def flickr_question(phrases: Sequence[str]) -> str:
-    """The question of model_flickr.py for the phrases of one sentence, in its order, repeated ones too."""
-    return f"What are the locations of {', '.join(_without_commas(phrase.lower()) for phrase in phrases)}?"
-
-
 def read_boxes(text: str, size: Size) -> list[tuple[str, Box]] | None:
     """The phrases and boxes of an answer, in its order; None when any bracket makes the whole answer unreadable.
 
@@ -80,7 +70,7 @@ def same_phrase(a: str, b: str) -> bool:
 
 
 def rec_boxes(text: str, size: Size) -> list[Box]:
-    """The boxes of an answer to `rec_question`, whatever their phrases, at least one: the zero box when there is none.
+    """The boxes of an answer to its question, whatever their phrases, at least one: the zero box when there is none.
 
     The first decides. A number of pixels beyond 64 bits stops their script; here the answer counts as one without boxes.
     """
@@ -107,7 +97,7 @@ def reaches(iou: ArrayLike, threshold: float) -> NDArray[np.bool_]:
 
 
 def phrase_boxes(text: str, size: Size, phrase: str) -> list[Box]:
-    """The boxes of an answer to `flickr_question` whose phrase is `phrase`, at least one: the zero box when there is none."""
+    """The boxes of an answer to its question whose phrase is `phrase`, at least one: the zero box when there is none."""
     return [box for said, box in read_boxes(text, size) or () if same_phrase(said, phrase)] or [ZERO_BOX]
 
 
@@ -140,26 +130,6 @@ def yes_no(text: str) -> str:
     """
     words = text.strip().lower().split(".")[0].replace(",", "").split(" ")
     return "no" if "no" in words or "not" in words else "yes"
-
-
-def yes_no_figures(said: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
-    """accuracy, precision, recall, f1 and yes_ratio, each 0..1, of what `yes_no` made of the answers; `yes` is the positive.
-
-    A label other than `no` is a yes. Where they divide by zero, which stops their script, a figure is NaN: precision without a
-    yes said, recall without a yes label, f1 without a right yes, all of them without answers.
-    Raises ValueError when the lengths differ.
-    """
-    pairs = [(answer != "no", label != "no") for answer, label in zip(said, labels, strict=True)]
-    right = sum(answer and label for answer, label in pairs)
-    yes, positive = sum(answer for answer, _ in pairs), sum(label for _, label in pairs)
-    precision, recall = _share(right, yes), _share(right, positive)
-    return {
-        "accuracy": _share(sum(answer == label for answer, label in pairs), len(pairs)),
-        "precision": precision,
-        "recall": recall,
-        "f1": _share(2 * precision * recall, precision + recall),
-        "yes_ratio": _share(yes, len(pairs)),
-    }
 
 
 def judged_text(answer: str, category: str) -> str:
@@ -230,10 +200,6 @@ def _plain(phrase: str) -> str:
     return " ".join(_DROPPED.sub("", _SPACING.sub(" ", phrase.lower())).split())
 
 
-def _without_commas(phrase: str) -> str:
-    return phrase.replace(",", "").strip()
-
-
 def _iou(boxes: tuple[NDArray[Any], ...], truth: tuple[Any, ...]) -> NDArray[Any]:
     """The plain IoU of columns of boxes with one box, in whatever type they have; no area is held to be positive."""
     (x0, y0, x1, y1), (left, top, right, bottom) = boxes, truth
@@ -261,7 +227,3 @@ def _with_shares(answer: str, bracket: str) -> str:
         return answer
     # Five numbers get here too: what stood around their bracket may have closed to the same one again.
     return answer.replace(bracket, f"[{', '.join(f'{number / 1000:.3f}' for number in numbers[:4])}]")
-
-
-def _share(part: float, whole: float) -> float:
-    return part / whole if whole else float("nan")

@@ -15,6 +15,7 @@ import pytest
 from spr.boxes import Box, iou
 from spr.evaluation import ferret_protocol as ferret
 from spr.items import Phrase
+from spr.models import dialects
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "ferret_protocol"
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -176,9 +177,10 @@ def test_phrases_are_one_as_in_their_scripts() -> None:
 
 
 def test_questions_are_theirs() -> None:
-    assert all(ferret.rec_question(row["expression"]) == row["question"] for row in golden("rec"))
+    dialect = dialects.get("ferret")
+    assert all(dialect.rec_prompt(row["expression"]) == row["question"] for row in golden("rec"))
     for row in golden("flickr"):
-        assert ferret.flickr_question([name for name, *_ in row["phrases"]]) == row["question"]
+        assert dialect.phrases_prompt([name for name, *_ in row["phrases"]]) == row["question"]
 
 
 def test_every_answer_is_yes_or_no_as_in_their_script() -> None:
@@ -188,35 +190,6 @@ def test_every_answer_is_yes_or_no_as_in_their_script() -> None:
     assert sum(not row["text"] for row in rows) > 5
     for row in rows:
         assert ferret.yes_no(row["text"]) == row["said"], row["text"]
-
-
-def test_their_figures_of_yes_and_no() -> None:
-    rows = golden("pope")
-    names = {"accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "f1": "F1 score", "yes_ratio": "Yes ratio"}
-    stopped = 0
-    for case in figures("pope"):
-        part = [rows[place] for place in case["rows"]]
-        ours = ferret.yes_no_figures([row["said"] for row in part], [row["label"] for row in part])
-        if case["fault"]:
-            assert np.isnan(ours["f1"]), "theirs divided by zero"
-            stopped += 1
-        else:
-            assert {names[name]: value for name, value in ours.items()} == case["figures"]
-    assert 4 <= stopped < len(figures("pope")) - 20
-
-
-@pytest.mark.parametrize(
-    ("said", "labels", "missing"),
-    [
-        (["no", "no"], ["yes", "no"], {"precision", "f1"}),
-        (["yes", "no"], ["no", "no"], {"recall", "f1"}),
-        (["yes", "no"], ["no", "yes"], {"f1"}),
-        ([], [], {"accuracy", "precision", "recall", "f1", "yes_ratio"}),
-    ],
-)
-def test_a_figure_that_divides_by_zero_is_missing(said: list[str], labels: list[str], missing: set[str]) -> None:
-    ours = ferret.yes_no_figures(said, labels)
-    assert {name for name, value in ours.items() if np.isnan(value)} == missing
 
 
 def test_every_answer_is_shown_to_the_judge_as_in_their_script() -> None:
