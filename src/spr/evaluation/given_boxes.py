@@ -65,7 +65,7 @@ def frame_doubt(predictions: Sequence[Prediction]) -> str | None:
     Doubted are boxes all within 0..1; boxes all within 0..1000 of which a tenth reach past their images, or stay below 1000
     where the truth lies beyond; and boxes that mostly lie outside their images, for most of the rows.
     """
-    rows = [one for one in predictions if one.box is not None and one.width > 0 and one.truth]
+    rows = [one for one in predictions if one.box is not None]
     if not rows:
         return None
     boxes = np.asarray([one.box for one in rows], dtype=np.float64)

@@ -22,20 +22,17 @@ from spr.evaluation.task import Task
 from spr.items import CaptionItem, Question, RecItem, SentenceItem
 from spr.models import dialects
 from spr.pipeline.assembly import BASE, TUNED, evaluation_task, task_sets
-from spr.pipeline.evaluating import adapter_of, check_protocol, count_set, own_recipe, write_predictions
-from spr.pipeline.funnel import of_source, write_dropped, write_source
+from spr.pipeline.evaluating import adapter_of, check_protocol, count_set, own_recipe, write_predictions, write_tables
+from spr.pipeline.funnel import of_source, write_source
 from spr.pipeline.metrics import task_results, write_metrics
 from spr.recipe import Recipe
 from spr.recipe_evaluation import TaskSet
-from spr.records import Dropped, Prediction, RegionQuery
+from spr.records import Prediction, RegionQuery
 from spr.running.files import write_atomic
 from spr.running.local import LocalEngine
 from spr.running.progress import meter, say
 from spr.running.run_dir import RunDir
 from spr.sources.predictions_file import PredictionsFile, read_predictions
-
-_SIZED = ("rec", "phrase_grounding", "regions", "region_description")
-"""Tasks whose texts are read by the size of the photo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +65,14 @@ def evaluate_files(recipe: Recipe, out: Path, name: str | None, base: Path, tune
         _check_pairs(asked, files)
         metrics = _scored(recipe, run, one, asked, files)
         write_metrics(run)
+        write_tables(run)
     return {one.id: metrics}
 
 
 def write_questions(recipe: Recipe, name: str | None, out: Path) -> int:
     """Write the questions of one data set as json lines: item_id, image (below the task's image root), its width and height in
-    pixels (0 where neither file nor photo tells), the question as the recipe's dialect and protocol ask it, and what it is
-    about: the expression, the phrases, or the region in xyxy pixels.
+    pixels (0 where the file states none and the photo is missing), the question as the recipe's dialect and protocol ask it,
+    and what it is about: the expression, the sentence and its phrases, or the region in xyxy pixels.
 
     Returns how many there are. Raises RecipeError as `evaluate_files`, and for a file that exists; DataError, ModelError for a
     dialect that cannot ask, DiskError.
@@ -114,7 +112,7 @@ def _only(recipe: Recipe, name: str | None) -> TaskSet:
     if len(sets) > 1:
         raise RecipeError(f"--task {name} has {len(sets)} data sets; name one of {', '.join(one.id for one in sets)}")
     if sets[0].kind == "ferret_bench":
-        raise RecipeError(f"--task {name}: its answers are worth what a judge says of them, and are not scored from files")
+        raise RecipeError(f"--task {name}: a judge says what its answers are worth; they are not scored from files")
     return sets[0]
 
 
@@ -208,15 +206,10 @@ def _check_pairs(asked: _Asked, files: Mapping[str, PredictionsFile]) -> None:
 
 
 def _scored(recipe: Recipe, run: RunDir, one: TaskSet, asked: _Asked, files: Mapping[str, PredictionsFile]) -> dict[str, Any]:
-    dropped = _sizeless(one, asked, files)
     found: dict[str, list[Prediction]] = {}
     said: dict[str, Any] = {"from": {}}
     for side, file in files.items():
-        judged = _judged(recipe, f"{one.id}/{side}", asked, file, dropped)
-        if not judged:
-            raise DataError(
-                f"--{side} {file.path}: the photos of all its items are missing, and without their sizes no box is read"
-            )
+        judged = _judged(recipe, f"{one.id}/{side}", asked, file)
         found[side] = [row for predictions in judged.values() for row in predictions]
         notes = _notes(file, found[side])
         for note in notes:
@@ -226,27 +219,13 @@ def _scored(recipe: Recipe, run: RunDir, one: TaskSet, asked: _Asked, files: Map
     if TUNED not in files:
         for name in ("predictions.parquet", "metrics.json"):
             (run.evaluation(one.id, TUNED) / name).unlink(missing_ok=True)
-    if dropped:
-        said["dropped"] = {"image_missing": len(dropped)}
-        write_dropped(run, f"eval/{one.id}/{BASE}", [Dropped(name, f"eval/{one.id}", "image_missing") for name in dropped])
     subset_of = asked.total if len(files[BASE].rows) < asked.total else None
     return count_set(recipe, run, one, asked.task, found, subset_of, said)
 
 
-def _sizeless(one: TaskSet, asked: _Asked, files: Mapping[str, PredictionsFile]) -> list[str]:
-    """The items whose texts cannot be read, for nothing tells the size of their photos."""
-    if one.kind not in _SIZED:
-        return []
-    lost = [item.item_id for item in asked.items if not item.width]
-    return [name for name in lost if any(name in file.rows and file.rows[name].box is None for file in files.values())]
-
-
-def _judged(
-    recipe: Recipe, name: str, asked: _Asked, file: PredictionsFile, dropped: Sequence[str]
-) -> dict[str, list[Prediction]]:
+def _judged(recipe: Recipe, name: str, asked: _Asked, file: PredictionsFile) -> dict[str, list[Prediction]]:
     """What the answers of a file are worth, by item and in the order of the items."""
-    gone = set(dropped)
-    rows = [row for row in file.rows.values() if row.item_id not in gone]
+    rows = file.rows.values()
     texts = {row.item_id: row.answer for row in rows if row.box is None}
     boxes = {row.item_id: row.box for row in rows if row.box is not None}
     with meter(f"reading {name}", len(rows), "answers") as tick:
