@@ -15,27 +15,28 @@ from spr.report.summaries import series, smooth
 from spr.report.svg import PALETTE, draw
 
 
-def accuracy(models: Mapping[str, Mapping[str, Any]]) -> str:
+def accuracy(models: Mapping[str, Mapping[str, Any]], name: str = "Accuracy") -> str:
     """Accuracy in percent against the IoU threshold with 95 % intervals; `models` maps base and, where it was evaluated,
-    tuned to its part of metrics.json."""
+    tuned to its `acc` and `ci95` by threshold. `name` is what the accuracy is called."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         lowest = 100.0
-        for (name, model), style in zip(models.items(), ("--", "-"), strict=False):
+        for (side, model), style in zip(models.items(), ("--", "-"), strict=False):
             thresholds, values, low, high = _points(model["acc"], model.get("ci95", {}))
-            axes.fill_between(thresholds, low, high, color=PALETTE[name], alpha=0.2, linewidth=0)
-            axes.plot(thresholds, values, style, color=PALETTE[name], marker="o", markersize=4, label=name)
+            axes.fill_between(thresholds, low, high, color=PALETTE[side], alpha=0.2, linewidth=0)
+            axes.plot(thresholds, values, style, color=PALETTE[side], marker="o", markersize=4, label=side)
             lowest = min(lowest, float(low.min()))
         axes.set_ylim(max(0, 10 * np.floor((lowest - 4) / 10)), 100)
         axes.legend(loc="lower left")
-        _thresholds(axes, thresholds, "Accuracy, percent")
+        _thresholds(axes, thresholds, f"{name}, percent")
 
-    return draw(paint, f"Accuracy against IoU threshold: {' and '.join(models)}")
+    return draw(paint, f"{name} against IoU threshold: {' and '.join(models)}")
 
 
-def gain(delta: Mapping[str, Any]) -> str:
-    """Tuned minus base in points against the IoU threshold, with paired 95 % intervals; `delta` as in metrics.json."""
+def gain(delta: Mapping[str, Any], name: str = "Accuracy") -> str:
+    """Tuned minus base in points against the IoU threshold, with paired 95 % intervals; `delta` holds `acc` and `ci95` by
+    threshold. `name` is what the accuracy is called."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -46,9 +47,9 @@ def gain(delta: Mapping[str, Any]) -> str:
         for threshold, value, top in zip(thresholds, values, high, strict=True):
             axes.annotate(_signed(value), (threshold, top), (0, 5), textcoords="offset points", ha="center", fontsize=9.5)
         axes.margins(x=0.1, y=0.15)
-        _thresholds(axes, thresholds, "Gain, points")
+        _thresholds(axes, thresholds, "Gain, points" if name == "Accuracy" else f"Gain in {name}, points")
 
-    return draw(paint, "Gain in accuracy against IoU threshold, with paired 95 % intervals")
+    return draw(paint, f"{name}: gain against IoU threshold, with paired 95 % intervals")
 
 
 def histogram(values: FloatArray, title: str) -> str:

@@ -16,14 +16,16 @@ from spr.running.files import write_atomic
 
 
 def write_figures(run: Path, out: Path) -> list[Path]:
-    """Write accuracy.svg, gain.svg and pair.svg (the pair of the middle margin) of a finished RUN into `out`.
+    """Write accuracy.svg, gain.svg and pair.svg (the pair of the middle margin) of a finished RUN into `out`;
+    of several data sets of referring expressions, the first.
 
     Returns their paths. Raises DataError when RUN has no paired comparison or no pairs, ImageFault when the pair's photo
     cannot be used, DiskError when a file cannot be written, and what `read_run` raises.
     """
     whole = read_run(run)
-    task = whole.tasks.get("rec", {})
-    if "delta" not in task or not task["n"] or not whole.pairs:
+    compared = (task for name, task in whole.tasks.items() if name.split("/")[0] == "rec" and "delta" in task and task["n"])
+    task = next(compared, None)
+    if task is None or not whole.pairs:
         raise DataError(f"{run} holds no comparison of base and tuned, or no pairs; finish it with `spr run`")
     pair = spread_over_margins(whole.pairs, 3)[min(1, len(whole.pairs) - 1)]
     dialect = dialects.of(whole.recipe.model)

@@ -6,6 +6,7 @@ Here the parts of the first page are put together; what they say and how they lo
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,12 @@ from spr.report.analysis import compare_presets, disagreement, endings
 from spr.report.boxes_svg import draw_pair
 from spr.report.case import Case, Cases, page_name
 from spr.report.data import Run, read_run
+from spr.report.gallery import Gallery, galleries
+from spr.report.gallery_page import strip, write_galleries
 from spr.report.pair_page import write_pages
+from spr.report.results import Result, Table, overviews, results
 from spr.report.summaries import chosen_drift, measure_lengths, spread_over_margins, summarise_scores
-from spr.report.tables import TASKS, accuracy_rows, funnel, measure_rows, verdict
+from spr.report.tables import funnel, verdict
 from spr.report.templating import render_page, words
 from spr.report.texts import mark_mentions
 from spr.running.files import write_atomic
@@ -62,22 +66,25 @@ class PairCard:
 
 
 def write_report(run: Path) -> Path:
-    """Write RUN/report/index.html and the pages of the pairs drawn on it, in RUN/report/pairs, from what RUN holds; the same
-    run gives the same bytes. Returns the path of the index.
+    """Write RUN/report/index.html, the pages of the pairs drawn on it, in RUN/report/pairs, and those of what training changed
+    most, in RUN/report/gallery, from what RUN holds; the same run gives the same bytes. Returns the path of the index.
 
     Raises ResumeError, DataError or RecipeError when the run cannot be read (see `read_run`), DiskError when a page cannot be
     written.
     """
     whole = read_run(run)
+    changed = galleries(whole)
     write_pages(Cases(whole), _drawn(whole))
+    write_galleries(whole, list(changed.values()))
     page = run / "report" / "index.html"
-    write_atomic(page, render(whole).encode())
+    write_atomic(page, render(whole, changed).encode("utf-8", "replace"))
     return page
 
 
-def render(run: Run, listing: str | None = None) -> str:
-    """The first page as HTML; `listing` is the address of the list of all pairs, where there is one."""
-    dialect, cases = dialects.of(run.recipe.model), Cases(run)
+def render(run: Run, changed: Mapping[str, Gallery], listing: str | None = None) -> str:
+    """The first page as HTML. `changed` are the run's galleries; `listing` is the address of the list of all pairs, where there
+    is one."""
+    dialect, cases, found = dialects.of(run.recipe.model), Cases(run), results(run.tasks)
     return render_page(
         "report.html.j2",
         run=run,
@@ -85,10 +92,13 @@ def render(run: Run, listing: str | None = None) -> str:
         listing=listing,
         updates=int(max((line["step"] for line in run.log if "step" in line), default=0)),
         seconds=run.metrics.get("seconds", {}),
-        rec=_accuracies(run),
-        measures={task: measure_rows(values) for task, values in run.tasks.items() if task != "rec"},
+        results=found,
+        overviews=overviews(found),
+        compared=any("delta" in task for task in run.tasks.values()),
+        unevaluated=[one.id for one in run.recipe.evaluation.sets() if one.id not in run.tasks],
+        strips={name: strip(run, one) for name, one in changed.items()},
+        best=_headline(found),
         verdict=verdict,
-        titles=TASKS,
         funnel=funnel(run.flows),
         writing=_writing(run),
         scores=_scores(run),
@@ -104,16 +114,9 @@ def _drawn(run: Run) -> list[PreferencePair]:
     return spread_over_margins(run.pairs or [], DRAWN)
 
 
-def _accuracies(run: Run) -> dict[str, Any] | None:
-    """The main table and its charts; None while referring expressions were not evaluated."""
-    task = run.tasks.get("rec")
-    if task is None:
-        return None
-    models = {side: task[side] for side in ("base", "tuned") if side in task}
-    pictures = [charts.accuracy(models)] if task["n"] else []
-    if task["n"] and "delta" in task:
-        pictures.append(charts.gain(task["delta"]))
-    return {"rows": accuracy_rows(task), "others": measure_rows(task), "pictures": [Markup(picture) for picture in pictures]}
+def _headline(found: Sequence[Result]) -> Table | None:
+    """The table that the page begins with: that of the first data set on which models were compared."""
+    return next((table for one in found for table in one.tables if table.headline.gain is not None), None)
 
 
 def _writing(run: Run) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,7 @@ from spr.boxes import Box, Size
 CHOSEN, REJECTED, OTHER, FOUND, TRUTH = "#19c7b9", "#ff8b3d", "#7fb4ff", "#ff7ad9", "#ffffff"
 """Colours over photos: the same in light and dark, told apart by dashes and width as well. FOUND is a detector's."""
 _SMALL = 40_000
+_QUALITIES = (82, 65, 45, 25)
 
 
 def shown_view(region: Box, written: Iterable[Box], size: Size) -> Box:
@@ -44,15 +46,20 @@ def photo_part(photo: Image.Image, view: Box, longest: int) -> str:
     """The photo's shown part as an `image` element: PNG where it is small, else JPEG of at most `longest` pixels a side."""
     part = images.crop(photo, view)
     part.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
     small = part.width * part.height <= _SMALL
-    part.save(buffer, "PNG" if small else "JPEG", **({"optimize": True} if small else {"quality": 82}))
-    data = base64.b64encode(buffer.getvalue()).decode()
-    x0, y0, x1, y1 = view
-    return (
-        f'<image x="{n(x0)}" y="{n(y0)}" width="{n(x1 - x0)}" height="{n(y1 - y0)}" preserveAspectRatio="none" '
-        f'href="data:image/{"png" if small else "jpeg"};base64,{data}"/>'
-    )
+    return _image(_written(part, "PNG", optimize=True) if small else _written(part, "JPEG", quality=82), view)
+
+
+def photo_within(photo: Image.Image, longest: int, most: int) -> str:
+    """The whole photo as an `image` element of at most `longest` pixels a side, JPEG, in at most `most` bytes wherever any of
+    its qualities gets it there."""
+    small = photo.copy()
+    small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    for quality in _QUALITIES:
+        data = _written(small, "JPEG", quality=quality)
+        if len(data) <= most:
+            break
+    return _image(data, (0.0, 0.0, float(photo.width), float(photo.height)))
 
 
 def veil(view: Box, region: Box) -> str:
@@ -102,6 +109,21 @@ def nearest(box: Box, truth: Sequence[tuple[Box, str]]) -> tuple[float, str]:
 def n(value: float) -> str:
     """A number as SVG writes it: at most two decimals."""
     return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _written(photo: Image.Image, form: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    photo.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def _image(data: bytes, view: Box) -> str:
+    x0, y0, x1, y1 = view
+    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
+    return (
+        f'<image x="{n(x0)}" y="{n(y0)}" width="{n(x1 - x0)}" height="{n(y1 - y0)}" preserveAspectRatio="none" '
+        f'href="data:image/{kind};base64,{base64.b64encode(data).decode()}"/>'
+    )
 
 
 def _path(box: Box) -> str:

@@ -1,4 +1,4 @@
-"""The report in a browser, with a page for any pair of the run: a small server for one reader on this machine.
+"""The report in a browser, with a page for any pair of the run and its galleries: a small server for one reader here.
 
 It listens on 127.0.0.1 only, and refuses requests that were not addressed to this machine by name, so that no web site can
 read a run through the reader's browser. No address becomes a path: a page is looked up among the run's ids, or is not there.
@@ -19,6 +19,8 @@ from spr.errors import SprError
 from spr.records import PreferencePair
 from spr.report.case import Cases, page_name
 from spr.report.data import Run, read_run
+from spr.report.gallery import galleries
+from spr.report.gallery_page import render_gallery
 from spr.report.page import render
 from spr.report.pair_page import neighbours, render_case
 from spr.report.templating import render_page
@@ -57,6 +59,7 @@ class Site:
         self._pairs = sorted(self._cases.pairs, key=lambda pair: (-pair.margin, pair.pair_id))
         self._files = [f"{page_name(pair.pair_id)}.html" for pair in self._pairs]
         by_id = {f"{pair.pair_id}.html": i for i, pair in enumerate(self._pairs)}
+        self._galleries = galleries(self._run)
         self._places = by_id | {file: i for i, file in enumerate(self._files)}
 
     def answer(self, target: str) -> Answer:
@@ -64,9 +67,12 @@ class Site:
         given, _, query = target.partition("?")
         path = unquote(given)
         if path in ("/", "/index.html"):
-            return Answer(HTTPStatus.OK, render(self._run, listing="pairs/"))
+            return Answer(HTTPStatus.OK, render(self._run, self._galleries, listing="pairs/"))
         if path == "/pairs/":
             return self._list(dict(parse_qsl(query)))
+        gallery = next((one for one in self._galleries.values() if path == f"/gallery/{one.page}"), None)
+        if gallery is not None:
+            return Answer(HTTPStatus.OK, render_gallery(self._run, gallery))
         place = self._places.get(path.removeprefix("/pairs/")) if path.startswith("/pairs/") else None
         if place is None:
             return self._missing()

@@ -1,6 +1,6 @@
-"""The report's tables as rows of plain values: results of an evaluated task, the funnel, where the time went.
+"""The report's tables as rows of plain values: results of an evaluated data set, the funnel, where the time went.
 
-It reads metrics.json as it stands and rounds nothing: rounding is the page's.
+It reads metrics.json as it stands and rounds nothing: rounding is the page's. What is not defined is None.
 """
 
 from __future__ import annotations
@@ -9,36 +9,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from spr.evaluation.layouts import Layout, Line, inner, lookup
 from spr.report.data import Flow
-
-MEASURES = {
-    "mean_acc": ("Mean of these", 2),
-    "mean_iou": ("Mean IoU", 3),
-    "parse_rate": ("Readable, %", 2),
-    "localization": ("Localization score", 3),
-    "boxes": ("Boxes a description", 2),
-    "right_count": ("Right count, %", 2),
-    "names_right": ("All names right, %", 2),
-}
-"""Name and decimals of the measures that tasks report beside accuracies by threshold; any other goes under its own key."""
-
-TASKS = {"regions": "Held-out descriptions", "pope": "POPE", "gqa": "GQA", "textvqa": "TextVQA"}
-"""Names of tasks whose own key does not read well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One measure before and after. `tuned` and `gain` are None while only the base model was evaluated.
 
-    `interval` is the 95 % interval of the gain (paired), or of the base alone; None where none was computed.
+    `interval` is the 95 % interval of the gain (paired), or of the base alone; None where none was computed. `p` is the paired
+    test's.
     """
 
     label: str
-    base: float
+    base: float | None
     tuned: float | None
     gain: float | None
     interval: tuple[float, float] | None
     digits: int
+    p: float | None = None
 
     @property
     def beyond(self) -> int:
@@ -48,40 +37,30 @@ class Row:
         return int(self.interval[0] > 0) - int(self.interval[1] < 0)
 
 
-def accuracy_rows(task: Mapping[str, Any]) -> list[Row]:
-    """Acc at each threshold of a task of metrics.json, ascending."""
-    sides = {side: task[side]["acc"] for side in ("base", "tuned") if side in task}
-    gains = task.get("delta", {}).get("acc", {})
-    return [_row(task, sides, gains, key, f"Acc at {key}", 2) for key in sorted(sides["base"], key=float)]
+def layout_rows(metrics: Mapping[str, Any], layout: Layout) -> list[Row]:
+    """The lines of a layout that a data set's metrics hold."""
+    rows = [row_of(metrics, line) for line in layout.lines]
+    return [row for row in rows if row.base is not None or row.tuned is not None]
 
 
-def measure_rows(task: Mapping[str, Any]) -> list[Row]:
-    """Every single number that a task reports of a model, in the order of metrics.json."""
-    sides = {side: task[side] for side in ("base", "tuned") if side in task}
-    keys = [key for key, value in task["base"].items() if isinstance(value, (int, float))]
-    return [_row(task, sides, task.get("delta", {}), key, *_measure(task, key)) for key in keys]
-
-
-def _measure(task: Mapping[str, Any], key: str) -> tuple[str, int]:
-    """Name and decimals of a measure; beside the boxes a description stand the objects that there are."""
-    label, digits = MEASURES.get(key, (key.replace("_", " "), 4))
-    return (f"{label} ({task['objects']:.2f} objects)" if key == "boxes" and "objects" in task else label), digits
-
-
-def _row(
-    task: Mapping[str, Any],
-    sides: Mapping[str, Mapping[str, float]],
-    gains: Mapping[str, Any],
-    key: str,
-    label: str,
-    digits: int,
-) -> Row:
-    """One row; a gain that metrics.json does not state is the difference of the two, without an interval."""
-    base, tuned = sides["base"][key], sides.get("tuned", {}).get(key)
-    source = task["base"] if tuned is None else task.get("delta", {})
-    interval = source.get("ci95", {}).get(key)
-    gain = None if tuned is None else gains.get(key, tuned - base)
-    return Row(label, base, tuned, gain, tuple(interval) if interval else None, digits)
+def row_of(metrics: Mapping[str, Any], line: Line) -> Row:
+    """One line of a data set, or of one of its groups; beside the boxes a description stand the objects that there are."""
+    base, tuned = (lookup(metrics.get(side, {}), line.key) for side in ("base", "tuned"))
+    side = "delta" if "tuned" in metrics else "base"
+    ends = inner(metrics.get(side, {}), "ci95", line.key)
+    stated = lookup(metrics.get("delta", {}), line.key)
+    if stated is None and base is not None and tuned is not None:
+        stated = tuned - base  # Rates of reading stand beside the comparison, which does not hold their difference.
+    objects = f" ({metrics['objects']:.2f} objects)" if line.key == "boxes" and metrics.get("objects") is not None else ""
+    return Row(
+        label=line.label + objects,
+        base=base,
+        tuned=tuned,
+        gain=stated,
+        interval=(ends[0], ends[1]) if ends and None not in ends else None,
+        digits=line.digits,
+        p=inner(metrics.get("delta", {}), "p", line.key),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def test_a_full_run_has_every_section_and_a_dozen_pairs(full: Path) -> None:
     page = Page(full)
     for title in (
         "Result",
-        "Held-out descriptions",
+        "Region descriptions",
         "From images to pairs",
         "Scores",
         "Pairs",
@@ -77,7 +77,7 @@ def test_a_full_run_has_every_section_and_a_dozen_pairs(full: Path) -> None:
     assert page.attributes.count(("class", "pair")) == 12
     assert page.attributes.count(("class", "photo")) == 12
     assert "Likelihood displacement" in page.words
-    assert "not evaluated yet" not in page.words
+    assert "evaluated yet" not in page.words
 
 
 def test_the_page_weighs_less_than_5_mb(full: Path) -> None:
@@ -96,7 +96,7 @@ def test_every_number_of_the_metrics_is_on_the_page(full: Path) -> None:
 def test_what_is_read_is_what_is_stated(full: Path) -> None:
     for value, shown in Page(full).values:
         digits = len(shown.partition(".")[2])
-        assert digits >= 2
+        assert digits >= 1
         assert float(shown.replace("\N{MINUS SIGN}", "-")) == pytest.approx(value, abs=0.51 * 10**-digits)
 
 
@@ -131,7 +131,7 @@ def test_nothing_is_loaded_from_anywhere(full: Path) -> None:
     assert not re.search(r"https?:", html)
     for name, value in Page(full).attributes:
         if name in ("src", "href", "xlink:href", "srcset", "action", "data"):
-            assert value.startswith(("data:", "#", "pairs/"))
+            assert value.startswith(("data:", "#", "pairs/", "gallery/"))
     assert "@import" not in html
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", html))
 
@@ -163,7 +163,7 @@ def test_a_run_on_its_way_says_what_is_missing(tmp_path: Path, count: int) -> No
         "",
     ]
     assert missing[count] in words
-    assert "Referring expressions are not evaluated yet" in words
+    assert "Nothing is evaluated yet" in words
 
 
 def test_no_pairs_at_all(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_no_pairs_at_all(tmp_path: Path) -> None:
 def test_an_evaluation_without_items(tmp_path: Path) -> None:
     words = Page(write_report(write_run(tmp_path, photos=3, metrics=_empty()))).words
     assert "Referring expressions: the evaluation holds no item." in words
-    assert "Held-out descriptions: the evaluation holds no item." in words
+    assert "Region descriptions: the evaluation holds no item." in words
     assert not re.search(r"(?<![a-z])nan(?![a-z])", words)
 
 
@@ -186,7 +186,7 @@ def test_the_base_alone(tmp_path: Path) -> None:
         del task["tuned"], task["delta"]
         task["subset_of"] = 10834
     words = Page(write_report(write_run(tmp_path, photos=3, metrics=metrics))).words
-    assert "The base model answered 3,120 referring expressions, a subset of 10,834." in words
+    assert "The base model answered 3,120 expressions, a subset of 10,834." in words
     assert "tuned" not in words.partition("From images to pairs")[0]
 
 
