@@ -315,3 +315,27 @@ def test_the_questions_of_a_data_set_are_written_for_other_tools(
     assert spr_eval("--task", task, "--questions", asked) == 2
     file = write_lines(tmp_path / "answered.jsonl", [row | answer(row["item_id"], "") for row in rows[1:]])
     assert spr_eval("--task", task, "--base", file, "--out", tmp_path / "run") == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--tuned", "a"),
+        ("--base", "a", "--adapter", "b"),
+        ("--questions", "a", "--base", "b"),
+        ("--questions", "a", "--out", "b"),
+    ],
+)
+def test_options_that_do_not_go_together_are_bad_usage(
+    arguments: tuple[str, ...], spr_eval: Eval, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert spr_eval("--task", "rec", *arguments) == 2
+    assert "--tuned goes with --base" in capsys.readouterr().err
+
+
+def test_a_run_is_scored_by_its_own_recipe(spr_eval: Eval, tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "a.jsonl", boxes())
+    assert spr_eval("--task", "rec", "--base", file, "--out", tmp_path / "run") == 0
+    texts = write_lines(tmp_path / "b.jsonl", _perfect("gqa"))
+    assert spr_eval("--task", "gqa", "--base", texts, source=tmp_path / "run") == 0
+    assert list(json.loads((tmp_path / "run" / "metrics.json").read_text())["tasks"]) == ["rec", "gqa"]
