@@ -14,8 +14,19 @@ from spr.pipeline.estimates.costs import NUMBER, adapter
 from spr.recipe import Train
 from spr.running.steps import DONE, Step, StepState
 
-ROW = {"queries": 400, "items": 400, "candidates": 120, "scores": 450, "pairs": 800, "base": 500, "tuned": 500}
-"""Bytes of an output row without its text, by the last part of the step's name; predictions are kept twice."""
+ROW = {
+    "queries": 400,
+    "items": 400,
+    "candidates": 120,
+    "scores": 450,
+    "pairs": 800,
+    "base": 500,
+    "tuned": 500,
+    "base-judged": 500,
+    "tuned-judged": 500,
+}
+"""Bytes of an output row without its text, by the last part of the step's name; predictions are kept twice, and
+a review is a page of words."""
 TEXTS = {"candidates": 1, "scores": 1, "pairs": 3, "base": 2, "tuned": 2}
 """Texts in a row; others have none."""
 TOKEN = 2.0
