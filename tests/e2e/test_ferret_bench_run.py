@@ -336,6 +336,7 @@ def test_the_official_questions_are_asked_and_judged(
         assert [found[side][key] for key in ("score", *KINDS.values(), "judged")] == [score] * 4 + [100]
 
 
+@pytest.mark.slow
 def test_spr_eval_asks_a_real_model_and_shows_the_table(world: Path, tmp_path: Path) -> None:
     values = recipe_values(world, build_llava_onevision(tmp_path / "model"), "llava-onevision", shard_size=4)
     bench = {"annotations": str(world / "bench"), "image_root": str(world / "bench" / "photos"), "limit": 5}
