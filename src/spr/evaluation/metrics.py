@@ -146,7 +146,8 @@ def _quantities(task: AnyTask, predictions: Sequence[Prediction]) -> FloatArray:
     if not predictions:
         return np.full(len(task.keys), np.nan)
     columns = task.columns(predictions)
-    return task.quantities(columns.sum(axis=0)[None], np.asarray([float(len(columns))]))[0]
+    found: FloatArray = task.quantities(columns.sum(axis=0)[None], np.asarray([float(len(columns))]))[0]
+    return found
 
 
 def _short(key: str) -> str:
