@@ -42,9 +42,9 @@ def task_metrics(
     """`{"n", "images", "protocol", "base": M, "tuned": M, "delta": D, "by": {group: {value: G}}}`.
 
     M holds the task's quantities, `parse_rate` and `truncation_rate` (percent), and `ci95`; D the quantities' differences,
-    `ci95`, the p-value `p` of the paired test, and `mcnemar` for shares of right answers; G `n`, and the quantities of base, tuned
-    and delta with its `ci95`. Without `tuned` there are only n and base. `subset_of`, the size of the full split, marks a result on
-    a part of it. Raises DataError when base and tuned answered different items.
+    `ci95`, the p-value `p` of the paired test, and `mcnemar` for shares of right answers; G `n`, and the quantities of base,
+    tuned and delta with its `ci95`. Without `tuned` there are only n and base. `subset_of`, the size of the full split, marks a
+    result on a part of it. Raises DataError when base and tuned answered different items.
     """
     metrics: dict[str, Any] = {"n": len(base), "images": len({one.cluster for one in base}), "protocol": how.protocol}
     if subset_of:
@@ -99,11 +99,11 @@ def _compared(task: AnyTask, base: Sequence[Prediction], tuned: Sequence[Predict
         delta = nested(task.keys, (values[1] - values[0]).tolist())
         metrics["delta"] = {**delta, "ci95": _ci95(task, bounds.change), "p": _inner(task, p.tolist())}
         if rights := task.rights(base):
-            metrics["delta"]["mcnemar"] = _mcnemar(task, rights, task.rights(tuned))
+            metrics["delta"]["mcnemar"] = _mcnemar(rights, task.rights(tuned))
     return metrics
 
 
-def _mcnemar(task: AnyTask, base: Mapping[str, Any], tuned: Mapping[str, Any]) -> dict[str, Any]:
+def _mcnemar(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> dict[str, Any]:
     tests = {key: mcnemar(base[key], tuned[key]) for key in base}
     plain = [{"gained": one.gained, "lost": one.lost, "p": one.p} for one in tests.values()]
     return nested([_short(key) for key in tests], plain)
