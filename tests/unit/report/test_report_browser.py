@@ -12,6 +12,7 @@ import pytest
 from markupsafe import escape
 from PIL import Image
 from real_photo_run import write_real_run
+from synthetic_evaluation import add_evaluation, pope_sides, rec_sides, scenes
 from synthetic_run import write_run
 
 from spr.report import write_report
@@ -64,6 +65,18 @@ def opened(browser: Any, address: str, width: int = 1400, scheme: str = "light")
     page.close()
 
 
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a run whose expressions have several data sets."""
+    root = tmp_path_factory.mktemp("evaluated")
+    run = write_run(root, photos=12, parts=("queries",))
+    queries = scenes(run)
+    add_evaluation(run, "rec/refcoco_val", rec_sides(queries), root / "photos")
+    add_evaluation(run, "rec/refcoco_testA", rec_sides(queries, 5), root / "photos")
+    add_evaluation(run, "pope", pope_sides(queries), root / "photos")
+    return write_report(run).parent
+
+
 def lit(page: Any) -> set[str]:
     """The keys of the boxes that are lit in the text, and those in the picture; they must be the same."""
     told, drawn = (
@@ -99,6 +112,28 @@ def test_a_pairs_page_loads_quietly_and_fits(browser: Any, pair_address: str, tm
         assert page.title().startswith("img-")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert NASTY in page.inner_text(".card >> nth=1")
+
+
+@pytest.mark.parametrize("name", ["index.html", "gallery/rec-refcoco_val.html", "gallery/pope.html"])
+@pytest.mark.parametrize(("width", "scheme"), [(400, "light"), (1400, "dark")])
+def test_results_and_galleries_load_quietly_and_fit(
+    browser: Any, evaluated: Path, tmp_path: Path, name: str, width: int, scheme: str
+) -> None:
+    with opened(browser, (evaluated / name).as_uri(), width, scheme) as page:
+        page.screenshot(path=tmp_path / "page.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        # Every photo is decoded and shown in its own shape.
+        for box in page.eval_on_selector_all(".photo", "all => all.map(one => one.getBoundingClientRect().toJSON())"):
+            assert box["width"] >= 100
+            assert box["height"] >= 75
+
+
+def test_the_strip_leads_to_its_gallery_and_back(browser: Any, evaluated: Path) -> None:
+    with opened(browser, (evaluated / "index.html").as_uri()) as page:
+        page.locator("text=The worst regressions and the best gains").first.click()
+        assert page.url.endswith("/gallery/rec-refcoco_val.html")
+        page.locator(".kicker a").click()
+        assert page.url.endswith("/index.html")
 
 
 def test_pointing_at_words_lights_their_box_and_shows_their_candidate(browser: Any, pair_address: str) -> None:
