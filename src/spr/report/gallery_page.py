@@ -141,5 +141,7 @@ def _label(item: Prediction, scale: Scale) -> str:
 
 def _side(one: Prediction, scale: Scale) -> Side:
     said = one.answer if len(one.answer) <= _LONG else f"{one.answer[:_LONG]} ..."
+    if not said and one.box:
+        said = "a box without a text"  # Another tool's file may hold nothing else.
     faults = {"unreadable": "not readable", "none": "no box" if scale.boxes else "no answer"}
     return Side(said, scale.worth(one), faults.get(one.status, ""))

@@ -96,7 +96,9 @@ def results(tasks: Mapping[str, Mapping[str, Any]]) -> list[Result]:
     for task_id, metrics in tasks.items():
         kind = task_id.split("/")[0]
         layouts = LAYOUTS[kind]
-        tables = [_table(task_id, metrics, layout) for layout in layouts if _answered(metrics, layout)] if metrics["n"] else []
+        # Answers that nobody has judged yet have a table too: how many could be read.
+        told = [layout for layout in layouts if _answered(metrics, layout)] or layouts[:1]
+        tables = [_table(task_id, metrics, layout) for layout in told] if metrics["n"] else []
         found.append(Result(task_id, heading_of(task_id), metrics, tables, all(one.id.split("/")[0] != kind for one in found)))
     return found
 

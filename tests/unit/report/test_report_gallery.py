@@ -136,6 +136,11 @@ def test_an_answer_without_a_box_says_so(tmp_path: Path) -> None:
     assert "base said tuned nothing" in words
 
 
+def test_a_box_that_came_without_a_text_is_not_called_nothing(tmp_path: Path) -> None:
+    base, tuned = (rec_prediction("a", iou, answer="") for iou in (0.9, 0.2))
+    assert "base a box without a text" in page_of(photo_run(tmp_path, ([base], [tuned]))).words
+
+
 def test_a_photo_that_cannot_be_used_is_said_under_its_reason(tmp_path: Path) -> None:
     base, tuned = sides([("a", 0.9, 0.1, "gone.jpg"), ("b", 0.9, 0.2, "there.jpg")])
     page = page_of(photo_run(tmp_path, (base, tuned)))

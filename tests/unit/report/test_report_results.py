@@ -163,6 +163,13 @@ def test_a_number_that_one_side_lacks_is_a_dash_and_keeps_its_row() -> None:
     assert rows["accuracy, %"].gain == 10.0
 
 
+def test_answers_that_nobody_judged_are_told_by_how_they_read() -> None:
+    side = {"score": None, "parse_rate": 90.0, "truncation_rate": 10.0}
+    found = results({"ferret_bench": {"n": 10, "base": side, "tuned": side, "delta": {}}})
+    (table,) = found[0].tables
+    assert [(row.label, row.base, row.gain) for row in table.rows] == [("readable, %", 90.0, 0.0), ("cut off, %", 10.0, 0.0)]
+
+
 def test_an_interval_without_ends_is_none() -> None:
     layout = LAYOUTS["pope"][0]
     metrics = {"base": {"accuracy": 50.0}, "tuned": {"accuracy": 60.0}, "delta": {"ci95": {"accuracy": [None, None]}}}
