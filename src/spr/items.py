@@ -63,7 +63,7 @@ class YesNoItem(Shown):
 
 @dataclass(frozen=True, slots=True)
 class VqaItem(Shown):
-    """One open question and the answers that people gave: one, or ten; `kind` is the question's type where the file tells it."""
+    """One open question and the answers that people gave: one, or ten; `kind` is the question's type where it is told."""
 
     question: str
     answers: tuple[str, ...]

@@ -209,7 +209,7 @@ def _checked(kind: type[AnyPart], data: dict[str, Any], where: str) -> AnyPart:
 
 
 def _fault(where: str, item: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"]) or "recipe"
+    key = _key(item["loc"])
     if item["type"] == "extra_forbidden":
         return f"{where}: unknown key {key}; see `spr init` for the keys a recipe may hold"
     if item["type"] == "missing" or (item["input"] is None and item["type"] in ("path_type", "string_type", "model_type")):
@@ -217,6 +217,14 @@ def _fault(where: str, item: Any) -> str:
     if item["type"] == "value_error":
         return f"{where}: {key}: {str(item['msg']).removeprefix('Value error, ')}"
     return f"{where}: {key} is {_short(item['input'])}; {_must(str(item['msg']))}"
+
+
+def _key(place: Sequence[str | int]) -> str:
+    """Where a fault lies, as --set names it. A section that is no list in the file has place 0 of one here."""
+    parts = [str(part) for part in place]
+    if len(parts) > 2 and parts[0] == "evaluation" and parts[2] == "0":
+        del parts[2]
+    return ".".join(parts) or "recipe"
 
 
 def _must(message: str) -> str:

@@ -31,7 +31,7 @@ class Data(Part):
     @property
     def called(self) -> str:
         """Its name among the data sets of its task."""
-        return self.name or self.annotations.stem
+        return self.annotations.stem if self.name is None else self.name
 
 
 class SplitData(Data):
@@ -120,11 +120,14 @@ class Evaluation(Part):
     @model_validator(mode="after")
     def _names_differ(self) -> Evaluation:
         ids = [one.id for one in self.sets()]
-        for one in ids:
-            if ids.count(one) > 1:
-                raise ValueError(f"two data sets are called {one}; give them different names with `name`")
-            if not all(_NAME.fullmatch(part) for part in one.split("/")) or one.split("/")[-1] in _FOLDERS:
-                raise ValueError(f"a data set is called {one}, which names no folder; give it a `name` of letters and digits")
+        for one in self.sets():
+            if ids.count(one.id) > 1:
+                raise ValueError(f"two data sets are called {one.id}; give them different names with `name`")
+            if one.id != one.kind and (not _NAME.fullmatch(one.data.called) or one.data.called in _FOLDERS):
+                raise ValueError(
+                    f"a data set of {one.kind} is called {one.data.called!r}, which names no folder; give it a `name` of "
+                    "letters and digits"
+                )
         return self
 
 

@@ -41,7 +41,8 @@ def override(data: dict[str, Any], assignment: str) -> None:
             data[section] = {}
         data = data[section]
         if not isinstance(data, dict):
-            raise RecipeError(f"--set {assignment}: {section} is a value, not a section")
+            held = "a list; set it whole, in YAML" if isinstance(data, list) else "a value, not a section"
+            raise RecipeError(f"--set {assignment}: {section} is {held}")
     data[last] = parsed
 
 

@@ -32,8 +32,13 @@ def schema(record: type[Any]) -> pa.Schema:
 
 def to_table(rows: Iterable[Any], record: type[Any]) -> pa.Table:
     """Records of one class -> a table in their order."""
-    plain = [_to_plain(row) for row in rows]
-    return pa.Table.from_pylist(plain, schema=schema(record))
+    kept, layout = list(rows), schema(record)
+    columns = []
+    for one in layout:
+        values = [getattr(row, one.name) for row in kept]
+        plain = values if pa.types.is_primitive(one.type) or pa.types.is_string(one.type) else [_to_plain(v) for v in values]
+        columns.append(pa.array(plain, one.type))
+    return pa.Table.from_arrays(columns, schema=layout)
 
 
 def from_table(table: pa.Table, record: type[Record], where: str = "table") -> list[Record]:
@@ -51,9 +56,13 @@ def from_table(table: pa.Table, record: type[Record], where: str = "table") -> l
 
 
 @cache
+def _looked_up(record: typing.Hashable) -> dict[str, Any]:
+    return typing.get_type_hints(record)
+
+
 def _hints(record: Any) -> dict[str, Any]:
     """The types of a record's fields, looked up once: a table of many rows asks for them at every nested one."""
-    return typing.get_type_hints(record)
+    return _looked_up(record)
 
 
 def _arrow_type(hint: Any) -> pa.DataType:
@@ -61,7 +70,7 @@ def _arrow_type(hint: Any) -> pa.DataType:
     if hint in scalars:
         return scalars[hint]
     if dataclasses.is_dataclass(hint):
-        hints = _hints(typing.cast(Any, hint))
+        hints = _hints(hint)
         return pa.struct([pa.field(f.name, _arrow_type(hints[f.name])) for f in dataclasses.fields(hint)])
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -89,7 +98,7 @@ def _from_plain(value: Any, hint: Any) -> Any:
     if value is None or hint in (str, int, float, bool):
         return value
     if dataclasses.is_dataclass(hint):
-        hints = _hints(typing.cast(Any, hint))
+        hints = _hints(hint)
         return typing.cast(Any, hint)(**{name: _from_plain(v, hints[name]) for name, v in value.items()})
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):

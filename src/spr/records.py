@@ -192,7 +192,7 @@ class Prediction:
 
     `cluster` is what the bootstrap resamples (the image), at `path` below the task's image root, of width x height pixels.
     `question` is what was asked for in people's words (the expression, the phrase, the question), `truth` the boxes that
-    are right. `status` is ok | unreadable | none: whether an answer was found in the text. `payload` holds the task's own
+    are right, `expected` the words that are, where words count. `status` is ok | unreadable | none: whether an answer was found in the text. `payload` holds the task's own
     numbers, `groups` what results are broken down by, e.g. size: small.
     """
 
@@ -209,6 +209,7 @@ class Prediction:
     width: int = 0
     height: int = 0
     truth: tuple[Box, ...] = ()
+    expected: str = ""
     groups: dict[str, str] = field(default_factory=dict)
 
     @property

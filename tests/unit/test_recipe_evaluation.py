@@ -79,19 +79,18 @@ def test_tasks_do_not_share_their_names() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["..", ".hidden", "a b", "ü", "base", "tuned", "items"])
+@pytest.mark.parametrize("name", ["..", ".hidden", "a b", "a/b", "", "ü", "base", "tuned", "items"])
 def test_a_name_that_names_no_folder_is_refused(name: str) -> None:
     said = fault(rec={**VAL, "name": name})
-    assert (
-        said
-        == f"test: evaluation: a data set is called rec/{name}, which names no folder; give it a `name` of letters and digits"
+    assert said == (
+        f"test: evaluation: a data set of rec is called {name!r}, which names no folder; give it a `name` of letters and digits"
     )
 
 
 def test_a_files_name_that_names_no_folder_asks_for_a_name_where_it_is_needed() -> None:
     pickled = {"annotations": "refs(unc).p", "image_root": "photos", "split": "val"}
     assert ids(recipe(rec=pickled)) == ["rec"]
-    assert "a data set is called rec/refs(unc), which names no folder" in fault(rec=[pickled, VAL])
+    assert "a data set of rec is called 'refs(unc)', which names no folder" in fault(rec=[pickled, VAL])
     assert ids(recipe(rec=[{**pickled, "name": "unc_val"}, VAL])) == ["rec/unc_val", "rec/refcoco_val"]
 
 
@@ -164,4 +163,4 @@ def test_a_judge_is_named_by_its_server_and_has_no_tuned_side() -> None:
 
 @pytest.mark.parametrize("name", ["base-judged", "tuned-judged"])
 def test_a_data_set_is_not_called_like_a_folder_of_its_task(name: str) -> None:
-    assert f"a data set is called ferret_bench/{name}, which names no folder" in fault(ferret_bench={**VAL, "name": name})
+    assert f"a data set of ferret_bench is called {name!r}, which names no folder" in fault(ferret_bench={**VAL, "name": name})

@@ -58,6 +58,7 @@ class Pope(Task[YesNoItem]):
                 path=item.path,
                 width=item.width,
                 height=item.height,
+                expected=item.label,
                 groups={"label": item.label},
             )
         ]

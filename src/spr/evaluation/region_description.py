@@ -20,7 +20,7 @@ from spr.records import Prediction
 
 
 class RegionDescription(Task[CaptionItem]):
-    """Regions -> CIDEr-D of the description, 0..10 an item, in `payload["cider"]`; the task's figure is 100 times their mean, as
+    """Regions -> CIDEr-D of the description, 0..10 an item, in `payload["cider"]`; the figure is 100 times their mean, as
     papers print it. `status` is none for a description without words."""
 
     name = "region_description"
@@ -45,11 +45,12 @@ class RegionDescription(Task[CaptionItem]):
                 status="ok" if said else "none",
                 iou=float("nan"),
                 payload={"cut_off": cut_off(answer)},
-                question=" / ".join(item.references),
+                question="the region in a few words",
                 path=item.path,
                 width=item.width,
                 height=item.height,
                 truth=(item.region,),
+                expected=" / ".join(item.references),
                 groups=groups,
             )
         ]

@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from spr.boxes import Box, FloatArray, area
+from spr.boxes import Box, FloatArray
 from spr.evaluation import intervals
 from spr.items import Answer, Question
 from spr.models.base import Dialect
@@ -56,8 +56,9 @@ class Task(ABC, Generic[AnyItem]):
     keys: tuple[str, ...]
 
     def ask(self, item: AnyItem, dialect: Dialect) -> Question:
-        """The question about one item, in the model's words."""
-        return Question(item.item_id, item.path, item.width, item.height, self.prompt(item, dialect))
+        """The question about one item, in the model's words; none about a photo that is not there, which nobody is asked."""
+        prompt = self.prompt(item, dialect) if item.width and item.height else ""
+        return Question(item.item_id, item.path, item.width, item.height, prompt)
 
     @abstractmethod
     def prompt(self, item: AnyItem, dialect: Dialect) -> str:
@@ -102,7 +103,7 @@ def cut_off(answer: Answer) -> float:
 
 def size_group(box: Box) -> str:
     """small, medium or large, by COCO's limits: areas of 32 x 32 and 96 x 96 pixels of the original image."""
-    square = float(area([box])[0])
+    square = (box[2] - box[0]) * (box[3] - box[1])
     return "small" if square < SMALL else "medium" if square < MEDIUM else "large"
 
 

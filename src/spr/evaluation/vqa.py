@@ -47,6 +47,7 @@ class _Vqa(Task[VqaItem]):
                 path=item.path,
                 width=item.width,
                 height=item.height,
+                expected=" / ".join(dict.fromkeys(item.answers)),
                 groups={"type": item.kind} if item.kind else {},
             )
         ]

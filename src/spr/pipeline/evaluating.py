@@ -47,12 +47,14 @@ def evaluate(recipe: Recipe, out: Path, task: str | None = None, adapter: Path |
             raise RecipeError("the recipe names no task; add a section to evaluation, e.g. rec with annotations and image_root")
         check_questions(recipe, sets)
         check_protocol(recipe, directory)
-        own_recipe(recipe, directory, sets)
         own = adapter_of(directory)
         if adapter and (own or of_source(directory)) and adapter.resolve() != (directory.policy / "adapter").resolve():
             raise RecipeError(f"--adapter: {out} keeps the results of its own policy; name another directory with --out")
+        # All files are read before the first question is asked, and before the directory takes the recipe for its own.
+        ready = [(one, evaluation_task(recipe, directory, one, adapter or own, say)) for one in sets]
+        own_recipe(recipe, directory, sets)
         engine = LocalEngine(recipe.resources.devices, recipe.resources.threads)
-        found = {one.id: evaluate_set(recipe, directory, engine, one, adapter or own) for one in sets}
+        found = {one.id: evaluate_set(recipe, directory, engine, one, evaluated) for one, evaluated in ready}
         write_metrics(directory)
         write_tables(directory)
     for name, metrics in found.items():
@@ -61,14 +63,13 @@ def evaluate(recipe: Recipe, out: Path, task: str | None = None, adapter: Path |
     return found
 
 
-def evaluate_set(recipe: Recipe, run: RunDir, engine: LocalEngine, one: TaskSet, adapter: Path | None) -> dict[str, Any]:
-    """Ask, read and count one data set, in a directory whose lock is held.
+def evaluate_set(recipe: Recipe, run: RunDir, engine: LocalEngine, one: TaskSet, evaluated: Evaluated) -> dict[str, Any]:
+    """Ask about one data set, read the answers and count, in a directory whose lock is held.
 
     An item that either side dropped is counted on neither, but under its reason in `dropped`. `{"n": 0}` and no file when
     every item was dropped: there is no accuracy of nothing.
     """
     check_asked(run, one)
-    evaluated = evaluation_task(recipe, run, one, adapter, say)
     if evaluated.reading:
         write_source(run, evaluated.reading, Path("eval", one.id))
     _tell_stale(evaluated.steps, say)
@@ -108,6 +109,7 @@ def count_set(
 ) -> dict[str, Any]:
     """Count the predictions of base and, where they are there, tuned; write and return their metrics, with what else is to be
     said of them. Raises DataError for sides that answered different items, DiskError."""
+    say(f"eval/{one.id}: counting {len(found[BASE]):,} {task.unit}, {recipe.evaluation.bootstrap:,} draws")
     how = Counting(recipe.evaluation.bootstrap, recipe.seed, recipe.evaluation.protocol)
     metrics = {**task_metrics(task, found[BASE], found.get(TUNED), how, subset_of), **said}
     for side in found:

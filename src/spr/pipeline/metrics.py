@@ -41,8 +41,9 @@ def write_metrics(run: RunDir) -> dict[str, Any]:
 
 
 def task_results(run: RunDir) -> dict[str, Any]:
-    """The metrics of every evaluated data set, by its id, in the order of the tasks."""
-    found = {name: read_json(run.path / "eval" / name / "metrics.json") for name in _sets(run)}
+    """The metrics of every evaluated data set that the run's recipe still names, by its id, in the order of the tasks."""
+    named = {one.id for one in run.recipe().evaluation.sets()} if run.recipe_values() is not None else set()
+    found = {name: read_json(run.path / "eval" / name / "metrics.json") for name in _sets(run) if name in named}
     return {name: metrics for name, metrics in found.items() if metrics is not None}
 
 

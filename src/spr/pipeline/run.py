@@ -11,7 +11,7 @@ from spr.errors import DataError, RecipeError, ResumeError
 from spr.models import dialects
 from spr.models.writing import describe
 from spr.pipeline import funnel, planning, refusals
-from spr.pipeline.assembly import DATA, pair_store
+from spr.pipeline.assembly import DATA, evaluation_task, pair_store
 from spr.pipeline.evaluating import adapter_of, check_protocol, evaluate_set, write_tables
 from spr.pipeline.metrics import write_metrics
 from spr.recipe import Recipe
@@ -61,7 +61,8 @@ def run(recipe: Recipe, out: Path, until: str | None = None, force: bool = False
             _train_if_any(recipe, directory)
         if last >= STAGES.index("eval"):
             for one in recipe.evaluation.sets():
-                evaluate_set(recipe, directory, engine, one, adapter_of(directory))
+                task = evaluation_task(recipe, directory, one, adapter_of(directory), say)
+                evaluate_set(recipe, directory, engine, one, task)
             write_tables(directory)
         write_metrics(directory)
         if last >= STAGES.index("report"):

@@ -28,7 +28,6 @@ _LONGEST, _BYTES = 440, 85_000
 _STRIP_LONGEST, _STRIP_BYTES = 300, 30_000
 _LONG = 300
 """Characters of an answer that are shown."""
-_FACTS = {"label": "right answer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,8 @@ def _card(one: Gallery, change: Change, dialect: Dialect, longest: int, most: in
         picture = Markup(draw_answers(photo, item.truth, base, tuned, _label(item, one.scale), longest, most))
     except images.ImageFault as error:
         fault = str(error)
-    facts = [(_FACTS.get(name, words(name)), value) for name, value in item.groups.items()]
+    facts = [("right answer", item.expected)] if item.expected else []
+    facts += [(words(name), value) for name, value in item.groups.items() if value != item.expected]
     worths = [_side(side, one.scale) for side in (change.base, change.tuned)]
     return Card(item.item_id, item.question, picture, fault, worths[0], worths[1], facts)
 

@@ -20,8 +20,8 @@ HELD_OUT = range(920_000_000, 930_000_000)
 
 
 def write_split(split: range, count: int, out: Path, tick: Callable[[int], None] | None = None) -> None:
-    """Write the first `count` scenes of a range: `images/*.png` and `annotations.json` in Objects365's format. `tick` is told of
-    each scene."""
+    """Write the first `count` scenes of a range: `images/*.png`, and `annotations.json` in Objects365's format. `tick` is told
+    of each scene."""
     (out / "images").mkdir(parents=True, exist_ok=True)
     coco: dict[str, Any] = {
         "images": [],

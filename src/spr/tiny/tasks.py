@@ -15,9 +15,12 @@ from spr.tiny.splits import file_name
 
 
 def write_tasks(split: range, count: int, out: Path, expressions_each: int = 3) -> None:
-    """Write the questions about the first `count` scenes of a range, beside their pictures: `rec.json` with up to
-    `expressions_each` rows a scene, one an expression (img_id, file_name, sents, bbox as xywh pixels, height, width); `sentences.json` as MDETR writes Flickr30k's; `probe.json` as
-    POPE writes its questions, one about something that is there and one about something that is not."""
+    """Write the questions about the first `count` scenes of a range, beside their pictures.
+
+    `rec.json` has up to `expressions_each` rows a scene (img_id, file_name, sents, bbox as xywh pixels, height, width);
+    `sentences.json` is laid out as MDETR does Flickr30k's, `probe.json` as POPE does: one question about something there
+    and one about something that is not.
+    """
     scenes = [(seed, layout(seed)) for seed in split[:count]]
     rec = [row for seed, objects in scenes for row in _references(seed, objects, expressions_each)]
     (out / "rec.json").write_text(json.dumps(rec) + "\n")

@@ -72,7 +72,7 @@ class Plan:
     describing: Course = Course(Mix(6, 2, 1), steps=4000, stop=1900, softness=1.2, exact_from=0.7)
     finding: Course = Course(Mix(10, 2, 2), steps=2000, stop=850, softness=2.5, exact_from=None)
     asking: Course = Course(
-        Mix(3, 1, 5, 4), steps=2000, stop=700, softness=4.0, exact_from=None, rate=4e-4, vision_rate=1.5e-4, patches=False
+        Mix(3, 1, 5, 4), steps=2000, stop=500, softness=4.0, exact_from=None, rate=4e-4, vision_rate=1.5e-4, patches=False
     )
     patch_weights: tuple[float, float] = (0.15, 0.03)
 
@@ -249,7 +249,7 @@ def train(plan: Plan, run: Run, start: Path | None = None) -> None:
     processor = build_processor()
     model = build_model(processor.tokenizer, plan.seed)
     if start is not None:
-        model = LlavaForConditionalGeneration.from_pretrained(start, dtype=torch.float32)
+        model.load_state_dict(LlavaForConditionalGeneration.from_pretrained(start, dtype=torch.float32).state_dict())
     # Plain attention is faster on a CPU than the fused kernel for rows this short: 0.41 s a step of stage A against 0.68 s.
     model.set_attn_implementation("eager")
     model.to(run.device)
