@@ -14,18 +14,18 @@ from spr.tiny.scenes import SIDE, TinyObject, layout
 from spr.tiny.splits import file_name
 
 
-def write_tasks(split: range, count: int, out: Path, expressions_each: int = 3) -> None:
+def write_tasks(split: range, count: int, out: Path, expressions_each: int = 3, most: int = 500) -> None:
     """Write the questions about the first `count` scenes of a range, beside their pictures.
 
     `rec.json` has up to `expressions_each` rows a scene (img_id, file_name, sents, bbox as xywh pixels, height, width);
     `sentences.json` is laid out as MDETR does Flickr30k's, `probe.json` as POPE does: one question about something there
-    and one about something that is not.
+    and one about something that is not. Sentences and probes are of the first `most` scenes alone.
     """
     scenes = [(seed, layout(seed)) for seed in split[:count]]
     rec = [row for seed, objects in scenes for row in _references(seed, objects, expressions_each)]
     (out / "rec.json").write_text(json.dumps(rec) + "\n")
-    (out / "sentences.json").write_text(json.dumps(_sentences(scenes)) + "\n")
-    probes = [row for place, (seed, objects) in enumerate(scenes) for row in _probes(place, seed, objects)]
+    (out / "sentences.json").write_text(json.dumps(_sentences(scenes[:most])) + "\n")
+    probes = [row for place, (seed, objects) in enumerate(scenes[:most]) for row in _probes(place, seed, objects)]
     (out / "probe.json").write_text("".join(json.dumps(row) + "\n" for row in probes))
 
 
