@@ -191,9 +191,9 @@ class Prediction:
     """What one answer of one model to one item of an evaluation task is worth; a sentence gives one a phrase.
 
     `cluster` is what the bootstrap resamples (the image), at `path` below the task's image root, of width x height pixels.
-    `question` is what was asked for in people's words (the expression, the phrase, the question), `truth` the boxes that
-    are right, `expected` the words that are, where words count. `status` is ok | unreadable | none: whether an answer was found in the text. `payload` holds the task's own
-    numbers, `groups` what results are broken down by, e.g. size: small.
+    `question` is what was asked for in people's words (the expression, the phrase, the question); `truth` are the boxes that
+    are right, `expected` the words that are, where words count. `status` is ok | unreadable | none: whether an answer was
+    found in the text. `payload` holds the task's own numbers, `groups` what results are broken down by, e.g. size: small.
     """
 
     task: str

@@ -54,16 +54,18 @@ def test_all_thirty_are_asked_about_their_own_photos_and_counted_by_split(
     }
     assert sum(metrics["n"] for metrics in found.values()) == 30
     assert all("dropped" not in metrics for metrics in found.values())
-    # The bundled model has never seen a photo: it writes boxes, of which hardly any is right.
-    assert all(metrics["base"]["parse_rate"] == 100 for metrics in found.values())
+    # The bundled model has never seen a photo: most of what it writes are boxes, of which hardly any is right.
+    assert sum(metrics["n"] * metrics["base"]["parse_rate"] for metrics in found.values()) >= 30 * 60
     assert sum(metrics["n"] * metrics["base"]["acc"]["0.9"] for metrics in found.values()) <= 30 * 20
     assert sum(sizes["n"] for metrics in found.values() for sizes in metrics["by"]["size"].values()) == 30
 
 
 def test_regions_with_several_expressions_are_one_item(real_data: Path, splits: dict[str, Path], tmp_path: Path) -> None:
     found = evaluate(recipe(real_data, splits), tmp_path / "out", "region_description")
-    rows = [row for file in splits.values() for row in json.loads(file.read_text())]
-    assert sum(metrics["n"] for metrics in found.values()) == len({(row["img_id"], tuple(row["bbox"])) for row in rows}) < 30
+    for name, file in splits.items():
+        regions = {(row["img_id"], tuple(row["bbox"])) for row in json.loads(file.read_text())}
+        assert found[f"region_description/{name}"]["n"] == len(regions)
+    assert sum(metrics["n"] for metrics in found.values()) < 30
 
 
 def test_official_boxes_read_back_as_they_are(real_data: Path, splits: dict[str, Path]) -> None:
