@@ -16,7 +16,7 @@ from spr.evaluation.task import Task
 from spr.models import dialects
 from spr.pipeline.assembly import BASE, TUNED, Evaluated, Say, evaluation_task, task_sets
 from spr.pipeline.funnel import of_source, write_source
-from spr.pipeline.metrics import task_results, write_metrics
+from spr.pipeline.metrics import results_on_disk, task_results, write_metrics
 from spr.pipeline.refusals import check_questions
 from spr.recipe import Recipe, check_recipe
 from spr.recipe_evaluation import KINDS, TaskSet
@@ -150,7 +150,7 @@ def check_protocol(recipe: Recipe, run: RunDir) -> None:
 
 def check_asked(run: RunDir, one: TaskSet) -> None:
     """Refuse to lay a model's answers over what was scored from files. Raises ResumeError."""
-    if (task_results(run).get(one.id) or {}).get("from"):
+    if (results_on_disk(run).get(one.id) or {}).get("from"):
         raise ResumeError(f"{run.path} holds {one.id} scored from given files; name another --out")
 
 

@@ -24,7 +24,7 @@ from spr.models import dialects
 from spr.pipeline.assembly import BASE, TUNED, evaluation_task, task_sets
 from spr.pipeline.evaluating import adapter_of, check_protocol, count_set, own_recipe, write_predictions, write_tables
 from spr.pipeline.funnel import of_source, write_source
-from spr.pipeline.metrics import task_results, write_metrics
+from spr.pipeline.metrics import results_on_disk, write_metrics
 from spr.recipe import Recipe
 from spr.recipe_evaluation import TaskSet
 from spr.records import Prediction, RegionQuery
@@ -158,7 +158,7 @@ def _protocol_of_run(path: Path) -> str | None:
 
 def _check_free(run: RunDir) -> None:
     """Refuse a directory with results of a model, or with a run's own policy. Raises RecipeError."""
-    asked = [name for name, metrics in task_results(run).items() if "from" not in metrics]
+    asked = [name for name, metrics in results_on_disk(run).items() if "from" not in metrics]
     parts = [*run.path.glob("eval/*/base/parts"), *run.path.glob("eval/*/*/base/parts")]
     if asked or parts or of_source(run) or adapter_of(run):
         raise RecipeError(f"--base: {run.path} keeps the results of its own model; name another directory with --out")
