@@ -6,7 +6,7 @@ Arrays of boxes have shape (n, 4). Nothing here knows of images, models or files
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,13 @@ Box = tuple[float, float, float, float]
 Size = tuple[int, int]
 """(width, height) of the original image in pixels."""
 FloatArray = NDArray[np.float64]
+FAR = 1e9
+"""Pixels; what lies beyond is no place in a photo, and its area may be no number."""
+
+
+def near(edges: Iterable[float]) -> bool:
+    """Whether all numbers, of any size, are finite and within FAR of the image's corner."""
+    return all(abs(edge) < FAR for edge in edges)  # False for NaN and infinity too.
 
 
 def as_boxes(boxes: ArrayLike | Sequence[Box]) -> FloatArray:

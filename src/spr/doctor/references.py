@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from spr.items import RecItem
-from spr.running.progress import say
+from spr.running.progress import meter, say
 from spr.sources.expressions import read_rec
 
 
@@ -16,7 +16,8 @@ def references(source: Path, image_root: Path, limit: int) -> tuple[RecItem, ...
 
     Raises DataError for a file that cannot be read, and for one without a usable reference.
     """
-    reading = read_rec(source, image_root, say=say)
+    say(f"reading {source}")
+    reading = read_rec(source, image_root, meter=meter)
     gone = set(reading.missing)
     usable = [item for item in reading.items if item.path not in gone]
     for note in reading.notes:

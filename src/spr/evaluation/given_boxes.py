@@ -10,14 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from spr.boxes import Box, FloatArray, area
+from spr.boxes import Box, FloatArray, area, near
 from spr.evaluation.rec import Rec
 from spr.items import Answer, RecItem
 from spr.records import Prediction
 
 _PIXELS = "boxes are taken as xyxy pixels of the original image, and nothing was rescaled"
-_FAR = 1e9
-"""Pixels; what lies beyond is no place in a photo, and its area may be no number."""
 _PAST, _SOME = 0.01, 0.1
 """How far past the edge, as a share of the side, and how many of the boxes, give a doubt."""
 
@@ -40,11 +38,7 @@ def score_boxes(
 def spans(box: Box) -> bool:
     """Whether four numbers are finite pixels and make a box of some area."""
     x0, y0, x1, y1 = box
-    return _near(box) and x1 > x0 and y1 > y0
-
-
-def _near(box: Box) -> bool:
-    return all(abs(edge) < _FAR for edge in box)  # False for NaN and infinity too.
+    return near(box) and x1 > x0 and y1 > y0
 
 
 def unreadable_note(boxes: Mapping[str, Box]) -> str | None:
@@ -52,7 +46,7 @@ def unreadable_note(boxes: Mapping[str, Box]) -> str | None:
     bad = {name: box for name, box in boxes.items() if not spans(box)}
     if not bad:
         return None
-    loose = sum(not _near(box) for box in bad.values())
+    loose = sum(not near(box) for box in bad.values())
     return (
         f"{len(bad)} of {len(boxes)} boxes are unreadable and count as wrong: {loose} not finite, {len(bad) - loose} reversed "
         f"or empty, e.g. {next(iter(bad))}; a box is [x0, y0, x1, y1], not [x, y, width, height]"

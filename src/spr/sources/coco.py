@@ -14,15 +14,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spr.boxes import Box, Size
+from spr.boxes import Box, Size, near
 from spr.errors import DataError
 from spr.recipe import Queries, Source
 from spr.records import Dropped, Scene, SceneObject
+from spr.sources.fields import LARGEST_SIDE, shown
 from spr.sources.json_file import is_text, read_json
 
 FLAGS = ("iscrowd", "isfake", "isreflected")
 """Annotations with one of these set show no single real object: COCO's groups, Objects365's pictures and mirror images."""
-_FAR = 1e9
 _OBJECTS365_PATH = re.compile(r"images/v[12]/(patch\d+/.+)")
 
 
@@ -131,10 +131,11 @@ def _read_categories(entries: list[Any], where: str) -> dict[str, str]:
         category_id = _id(entry, "id", (where, "categories", index))
         name = entry.get("name")
         if not is_text(name):
-            raise DataError(f"{where}: categories[{index}] (id {category_id}) has name {name!r}; it must be a word")
+            raise DataError(f"{where}: categories[{index}] (id {category_id}) has name {shown(name)}; it must be a word")
         if category_id in names:
             raise DataError(
-                f"{where}: two categories have the id {category_id} ({names[category_id]!r} and {name!r}); mend the file"
+                f"{where}: two categories have the id {category_id} ({shown(names[category_id])} and {shown(name)}); mend "
+                "the file"
             )
         names[category_id] = name.strip()
     return names
@@ -191,7 +192,7 @@ def usable_box(bbox: Any, size: Size, min_side: float) -> tuple[Box | None, str 
     if not isinstance(bbox, list) or len(bbox) != 4 or any(type(value) not in (int, float) for value in bbox):
         return None, "malformed_box"
     x, y, width, height = bbox
-    if not all(abs(value) < _FAR for value in bbox):  # False for NaN and infinity too.
+    if not near(bbox):
         return None, "nan_box"
     if width < 0 or height < 0:
         return None, "negative_size"
@@ -213,7 +214,7 @@ def _id(entry: Any, key: str, where: tuple[str, str, int]) -> str:
         return str(value)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    what = f"has {key} {value!r}" if isinstance(entry, dict) else f"is a {_kind(entry)}"
+    what = f"has {key} {shown(value)}" if isinstance(entry, dict) else f"is a {_kind(entry)}"
     file, part, index = where
     raise DataError(f"{file}: {part}[{index}] {what}; a COCO entry is an object whose {key} is a number or a text")
 
@@ -221,21 +222,17 @@ def _id(entry: Any, key: str, where: tuple[str, str, int]) -> str:
 def _path(entry: Mapping[str, Any], where: str) -> str:
     name = entry.get("file_name")
     if not is_text(name):
-        raise DataError(f"{where} has file_name {name!r}; it must be the image's path below image_root")
+        raise DataError(f"{where} has file_name {shown(name)}; it must be the image's path below image_root")
     path = posixpath.normpath(str(name))
     if path.startswith(("/", "../")) or path in ("..", "."):
-        raise DataError(f"{where} has file_name {name!r}, which leads out of image_root; refused, mend the file")
+        raise DataError(f"{where} has file_name {shown(name)}, which leads out of image_root; refused, mend the file")
     return path
-
-
-_LARGEST_SIDE = 1_000_000
-"""Pixels; no photo has more, and a number beyond any float would break the arithmetic of boxes."""
 
 
 def _size(entry: Mapping[str, Any]) -> Size | None:
     width, height = entry.get("width"), entry.get("height")
     for value in (width, height):
-        if type(value) not in (int, float) or not value or not 0 < value <= _LARGEST_SIDE or value != value // 1:
+        if type(value) not in (int, float) or not value or not 0 < value <= LARGEST_SIDE or value != value // 1:
             return None
     return int(width or 0), int(height or 0)
 

@@ -7,7 +7,7 @@ person's words do.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from spr.sources.coco import scenes_of
 from spr.sources.referred import Referred, ReferredFile
 
 
-def read_coco_names(content: Any, digest: str, path: Path, image_root: Path, say: Callable[[str], None] | None) -> ReferredFile:
+def read_coco_names(content: Any, digest: str, path: Path, image_root: Path) -> ReferredFile:
     """The names that stand alone in their image, in the order of the file; ids are `<image id>-<annotation id>`.
 
     Crowds and annotations without a usable box are no objects; one that is only small is. Raises DataError where
     `read_scenes` does, and when no name stands alone.
     """
-    found = scenes_of(content, digest, Source(annotations=path, image_root=image_root), Queries(min_box_side=0), say)
+    found = scenes_of(content, digest, Source(annotations=path, image_root=image_root), Queries(min_box_side=0))
     rows = tuple(row for scene in found.scenes for row in _alone(scene))
     if not rows:
         raise DataError(

@@ -54,8 +54,8 @@ def read_ferret_bench(folder: Path, image_root: Path, limit: int | None = None) 
     ]
     turns = [one for turn in zip_longest(*(rows for rows, _ in read.values())) for one in turn if one]
     asked = turns[:limit]
-    shown = sizes(image_root, [question.text("image") for question, _, _ in asked])
-    items = [_item(rows, shown[rows[0].text("image")], _rule(folder / "rule.json", rules, rows[0])) for rows in asked]
+    measured = sizes(image_root, [question.text("image") for question, _, _ in asked])
+    items = [_item(rows, measured[rows[0].text("image")], _rule(folder / "rule.json", rules, rows[0])) for rows in asked]
     digest = hashlib.sha256("".join([*(digest for _, digest in read.values()), of_rules]).encode()).hexdigest()
     return reading(folder, image_root, items, len(turns), digest, "questions", None, notes)
 
@@ -140,7 +140,9 @@ def _box(match: re.Match[str], where: str) -> Box:
     except ValueError:
         x0 = y0 = x1 = y1 = -1.0
     if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
-        raise DataError(f"{where} has {match[0]} in its text; a bracket must hold a box, x0, y0, x1, y1 in 0..1 of the photo")
+        raise DataError(
+            f"{where} has {match[0][:80]} in its text; a bracket must hold a box, x0, y0, x1, y1 in 0..1 of the photo"
+        )
     return (x0, y0, x1, y1)
 
 

@@ -9,13 +9,14 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
-from spr.boxes import Box, Size
+from spr.boxes import Box, Size, near
 from spr.errors import DataError
 from spr.sources.json_file import is_text
 
-_FAR = 1e9
-_LARGEST_SIDE = 1_000_000
-"""Pixels; no photo has more."""
+LARGEST_SIDE = 1_000_000
+"""Pixels; no photo has more, and a number beyond any float would break the arithmetic of boxes."""
+_LARGEST_ID = 2**64
+"""Ids of databases have 64 bits; a larger number is no id, and may be longer than Python writes."""
 
 
 def shown(value: Any) -> str:
@@ -53,7 +54,7 @@ def text(row: Mapping[str, Any], key: str, where: str) -> str:
 def ident(row: Mapping[str, Any], key: str, where: str) -> str:
     """An id, a whole number or a text, as text. Raises DataError."""
     value = row.get(key)
-    if (type(value) is int and abs(value) < _FAR**2) or is_text(value):
+    if (type(value) is int and abs(value) < _LARGEST_ID) or is_text(value):
         return str(value)
     raise DataError(f"{where} has {key} {shown(value)}; it must be an id, a whole number or a text")
 
@@ -63,7 +64,7 @@ def side(row: Mapping[str, Any], key: str, where: str, written: bool = False) ->
     value = row.get(key)
     if written and isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         value = int(value)
-    if type(value) is not int or not 1 <= value <= _LARGEST_SIDE:
+    if type(value) is not int or not 1 <= value <= LARGEST_SIDE:
         raise DataError(f"{where} has {key} {shown(row.get(key))}; it must be the image's {key} in pixels")
     return value
 
@@ -71,7 +72,7 @@ def side(row: Mapping[str, Any], key: str, where: str, written: bool = False) ->
 def xywh(row: Mapping[str, Any], key: str, where: str) -> Box:
     """A box from [x, y, width, height] in pixels. Raises DataError unless it is finite and has a positive area."""
     value = row.get(key)
-    if isinstance(value, list) and len(value) == 4 and all(_is_near(number) for number in value):
+    if isinstance(value, list) and len(value) == 4 and all(type(number) in (int, float) for number in value) and near(value):
         x, y, width, height = (float(number) for number in value)
         if x + width > x and y + height > y:
             return (x, y, x + width, y + height)
@@ -86,7 +87,3 @@ def check_inside(box: Box, size: Size, where: str) -> None:
         raise DataError(
             f"{where} has the box ({edges}), which lies outside its image of {size[0]} x {size[1]} pixels; mend the file"
         )
-
-
-def _is_near(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < _FAR  # False for NaN and infinity too.

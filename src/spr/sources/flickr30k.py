@@ -13,6 +13,7 @@ from pathlib import Path
 from spr.errors import DataError
 from spr.items import Phrase, SentenceItem
 from spr.sources.entities import read_boxes, read_sentence
+from spr.sources.following import Meter, unseen
 from spr.sources.json_file import read_json
 from spr.sources.mdetr import SentenceFile, is_mdetr, read_mdetr_sentences
 from spr.sources.reading import Reading, check_image_root, reading
@@ -21,16 +22,18 @@ OFFICIAL_IMAGES: Mapping[str, int] = {"train": 29783, "val": 1000, "test": 1000}
 """Images of each split (BryanPlummer/flickr30k_entities: train.txt, val.txt, test.txt)."""
 
 
-def read_sentences(path: Path, image_root: Path, limit: int | None = None, split: str | None = None) -> Reading[SentenceItem]:
+def read_sentences(
+    path: Path, image_root: Path, limit: int | None = None, split: str | None = None, meter: Meter = unseen
+) -> Reading[SentenceItem]:
     """One item a sentence that has a phrase with a box, the first `limit` of them. `path` is the folder of Flickr30k Entities,
     of which `split` (train, val, test) is read, or MDETR's `final_flickr_*.json`, which is one split. Ids are
-    `<image>-<n>`, n counting the sentences of an image, in both.
+    `<image>-<n>`, n counting the sentences of an image, in both. `meter` follows the images of a folder.
 
     Notes say what was read and left out, and a count of images that is not the official one. Raises DataError for a file
     that is missing or malformed, a split that is missing or has no meaning, and what `reading` refuses.
     """
     check_image_root(image_root)
-    file = _folder(path, split) if path.is_dir() else _json(path, split)
+    file = _folder(path, split, meter) if path.is_dir() else _json(path, split)
     return reading(path, image_root, file.items[:limit], len(file.items), file.digest, "sentences", None, file.notes)
 
 
@@ -46,7 +49,7 @@ def _json(path: Path, split: str | None) -> SentenceFile:
     return read_mdetr_sentences(content, digest, path)
 
 
-def _folder(path: Path, split: str | None) -> SentenceFile:
+def _folder(path: Path, split: str | None, meter: Meter) -> SentenceFile:
     for part in ("Annotations", "Sentences"):
         if not (path / part).is_dir():
             raise DataError(
@@ -60,11 +63,13 @@ def _folder(path: Path, split: str | None) -> SentenceFile:
     ids = _ids(_content(listing, digest), listing)
     items: list[SentenceItem] = []
     sentences = phrases = 0
-    for image_id in ids:
-        found = _image(path, image_id, digest)
-        sentences += len(found)
-        phrases += sum(marked for _, marked in found)
-        items += [item for item, _ in found if item.phrases]
+    with meter(f"reading {path.name}", len(ids), "images") as tick:
+        for image_id in ids:
+            found = _image(path, image_id, digest)
+            sentences += len(found)
+            phrases += sum(marked for _, marked in found)
+            items += [item for item, _ in found if item.phrases]
+            tick(1)
     boxed = sum(len(item.phrases) for item in items)
     notes = [
         f"{path.name}: read as Flickr30k Entities, split {split}: {boxed} phrases in {len(items)} sentences, {len(ids)} images",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spr.errors import DataError
-from spr.sources.json_file import is_text
+from spr.sources import fields
 
 _MARK = b"\xef\xbb\xbf"
 
@@ -27,17 +27,11 @@ class Row:
 
     def text(self, key: str) -> str:
         """A text with something in it. Raises DataError for anything else."""
-        value = self.values.get(key)
-        if not is_text(value):
-            raise DataError(f"{self.where} has {key} {value!r}; it must be a text")
-        return str(value)
+        return fields.text(self.values, key, self.where)
 
     def identity(self, key: str) -> str:
         """An id, a text or a whole number in the file. Raises DataError for anything else."""
-        value = self.values.get(key)
-        if type(value) is not int and not is_text(value):
-            raise DataError(f"{self.where} has {key} {value!r}; it must be a whole number or a text")
-        return str(value)
+        return fields.ident(self.values, key, self.where)
 
 
 def read_json_lines(path: Path, keys: Sequence[str]) -> tuple[list[Row], str]:

@@ -138,7 +138,7 @@ def _boxes(annotations: Sequence[Any], places: Mapping[str, int], file: str) -> 
         if image_id not in found:
             raise DataError(f"{where} has image_id {image_id}, which none of the images has; mend the file")
         box = xywh(annotation, "bbox", where)
-        for span in dict.fromkeys(_spans(annotation.get("tokens_positive"), f"{where} has tokens_positive")):
+        for span in _spans(annotation.get("tokens_positive"), f"{where} has tokens_positive"):
             found[image_id].setdefault(span, []).append((box, where))
     return found
 

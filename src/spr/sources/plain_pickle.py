@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from spr.errors import DataError
+from spr.sources.following import Meter, Tick, unseen
 
 _VALUES = (
     pickle.NONE + pickle.NEWTRUE + pickle.NEWFALSE + pickle.INT + pickle.BININT + pickle.BININT1 + pickle.BININT2,
@@ -35,25 +36,47 @@ class _Refused(Exception):
     """A name that the pickle wants to be looked up."""
 
 
+def _mark(reader: Any) -> None:
+    """Marks stand in lists and dicts of every protocol: often enough to tell how far the reading is."""
+    pickle._Unpickler.dispatch[pickle.MARK[0]](reader)
+    reader.tell()
+
+
 class _Plain(pickle._Unpickler):
     """The reader in Python: the one in C reserves memory for whatever place of its memo a file of ten bytes claims."""
 
-    dispatch: ClassVar = {
-        code: pickle._Unpickler.dispatch[code] for code in b"".join((*_VALUES, *_CONTAINERS, *_STACK, _NAMES))
+    dispatch: ClassVar[dict[int, Any]] = {
+        **{code: pickle._Unpickler.dispatch[code] for code in b"".join((*_VALUES, *_CONTAINERS, *_STACK, _NAMES))},
+        pickle.MARK[0]: _mark,
     }
+
+    def __init__(self, raw: bytes, tick: Tick) -> None:
+        self._raw, self._tick, self._told = io.BytesIO(raw), tick, 0
+        super().__init__(self._raw, encoding="utf-8", errors="surrogateescape")
+
+    def tell(self) -> None:
+        """Say how many more megabytes are read."""
+        done = self._raw.tell() // 1_000_000
+        if done > self._told:
+            self._tick(done - self._told)
+            self._told = done
 
     def find_class(self, module: str, name: str) -> Any:
         raise _Refused(f"{module}.{name}")
 
 
-def read_plain_pickle(raw: bytes, path: Path) -> Any:
+def read_plain_pickle(raw: bytes, path: Path, meter: Meter = unseen) -> Any:
     """The value of a pickle, also one that Python 2 wrote: its byte strings become texts, with half surrogates for bytes that
     are not UTF-8. Nothing of the pickle is ever run.
 
     Raises DataError, naming what it asks for, when the pickle names a class or function, and when it is cut off or broken.
     """
     try:
-        return _Plain(io.BytesIO(raw), encoding="utf-8", errors="surrogateescape").load()
+        with meter(f"reading {path.name}", len(raw) // 1_000_000, "MB") as tick:
+            reader = _Plain(raw, tick)
+            value = reader.load()
+            reader.tell()
+        return value
     except _Refused as name:
         raise DataError(
             f"{path} names {str(name)[:80]!r}, and a pickle with names can run anything; refused: the annotations of refer "

@@ -14,6 +14,7 @@ from pathlib import Path
 from spr.boxes import Size
 from spr.errors import DataError
 from spr.items import YesNoItem
+from spr.sources.fields import shown
 from spr.sources.json_lines import Row, read_json_lines
 from spr.sources.reading import Reading, check_image_root, official_count, reading, sizes
 
@@ -32,8 +33,8 @@ def read_pope(path: Path, image_root: Path, limit: int | None = None) -> Reading
     """
     check_image_root(image_root)
     rows, digest = read_json_lines(path, ("question_id", "image", "text", "label"))
-    shown = sizes(image_root, [row.text("image") for row in rows])
-    items = [_item(row, shown[row.text("image")]) for row in rows]
+    measured = sizes(image_root, [row.text("image") for row in rows])
+    items = [_item(row, measured[row.text("image")]) for row in rows]
     labels = Counter(item.label for item in items)
     official = official_count(path, OFFICIAL_COUNTS)
     notes = []
@@ -46,5 +47,5 @@ def read_pope(path: Path, image_root: Path, limit: int | None = None) -> Reading
 def _item(row: Row, size: Size) -> YesNoItem:
     label = row.text("label")
     if label not in ("yes", "no"):
-        raise DataError(f"{row.where} has label {label!r}; it must be yes or no")
+        raise DataError(f"{row.where} has label {shown(label)}; it must be yes or no")
     return YesNoItem(row.identity("question_id"), row.text("image"), *size, row.text("text"), label)

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from spr.boxes import Size
 from spr.errors import DataError
 from spr.items import RecItem
 from spr.sources.fields import check_inside, ident, listed, shown, text, xywh
+from spr.sources.following import Meter, Tick, megabytes, unseen
 from spr.sources.refcoco import COCO_ID
 from spr.sources.referred import OFFICIAL_COUNTS, OFFICIAL_REGIONS, Referred, ReferredFile
 
@@ -33,7 +35,7 @@ _LARGER = {8811: "refcoco_val", 7573: "refcocog_val"}
 """Regions of lmms-lab's val splits that hold about 5,000 more than the official ones."""
 
 
-def read_rec_parquet(path: Path, split: str | None) -> ReferredFile:
+def read_rec_parquet(path: Path, split: str | None, meter: Meter = unseen) -> ReferredFile:
     """The expressions of a file, or of a folder's shards; ids are `<question_id>-<n>`, a region is a row.
 
     Raises DataError for a file that is cut off or lacks a column, a malformed row, a folder of several splits where none is
@@ -50,8 +52,10 @@ def read_rec_parquet(path: Path, split: str | None) -> ReferredFile:
                 rows.append(found)
                 places[found.item.item_id] = (shard, number)
             held += 1
-    digest = hashlib.sha256("".join(_digest(shard) for shard in shards).encode()).hexdigest()
-    return ReferredFile(tuple(rows), digest, "", tuple(_notes(path, held, len(rows))), lambda kept: _measured(kept, places))
+    with meter(f"hashing {path.name}", sum(megabytes(shard.stat().st_size) for shard in shards), "MB") as tick:
+        digest = hashlib.sha256("".join(_digest(shard, tick) for shard in shards).encode()).hexdigest()
+    measure = partial(_measured, places=places, name=path.name, meter=meter)
+    return ReferredFile(tuple(rows), digest, "", tuple(_notes(path, held, len(rows))), measure)
 
 
 def _shards(path: Path, split: str | None) -> list[Path]:
@@ -105,12 +109,17 @@ def _referred(row: dict[str, Any], where: str, region: str, seen: Counter[str]) 
         yield Referred(RecItem(item_id, photo, 0, 0, said, box), f"{question_id}-row{region}")
 
 
-def _measured(rows: Sequence[Referred], places: dict[str, tuple[Path, int]]) -> list[Referred]:
+def _measured(rows: Sequence[Referred], places: dict[str, tuple[Path, int]], name: str, meter: Meter) -> list[Referred]:
     wanted: dict[Path, set[int]] = {}
     for row in rows:
         shard, number = places[row.item.item_id]
         wanted.setdefault(shard, set()).add(number)
-    sizes = {(shard, number): size for shard, numbers in wanted.items() for number, size in _sizes(shard, numbers)}
+    sizes: dict[tuple[Path, int], Size] = {}
+    with meter(f"sizes of the photos in {name}", sum(map(len, wanted.values())), "photos") as tick:
+        for shard, numbers in wanted.items():
+            for number, size in _sizes(shard, numbers):
+                sizes[shard, number] = size
+                tick(1)
     found = []
     for row in rows:
         place = places[row.item.item_id]
@@ -121,7 +130,7 @@ def _measured(rows: Sequence[Referred], places: dict[str, tuple[Path, int]]) -> 
 
 def _sizes(shard: Path, numbers: set[int]) -> Iterator[tuple[int, Size]]:
     """The sizes of some rows' photos, reading no further than the last of them."""
-    number = 0
+    number, last = 0, max(numbers)
     try:
         with pq.ParquetFile(shard) as file:
             for batch in file.iter_batches(batch_size=64, columns=["image"]):
@@ -129,7 +138,7 @@ def _sizes(shard: Path, numbers: set[int]) -> Iterator[tuple[int, Size]]:
                     if number in numbers:
                         yield number, _size(image.as_py(), f"{shard}: row {number}")
                     number += 1
-                if number > max(numbers):
+                if number > last:
                     return
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _broken(shard, error) from None
@@ -151,9 +160,13 @@ def _broken(shard: Path, error: Exception) -> DataError:
     return DataError(f"{shard} is no whole parquet file ({said}); copy or download it again")
 
 
-def _digest(shard: Path) -> str:
+def _digest(shard: Path, tick: Tick) -> str:
+    digest = hashlib.sha256()
     with shard.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(1_000_000):
+            digest.update(chunk)
+            tick(1)
+    return digest.hexdigest()
 
 
 def _notes(path: Path, regions: int, expressions: int) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from spr.errors import DataError
 from spr.items import RecItem
-from spr.sources.fields import check_inside, side, text, xywh
+from spr.sources.fields import check_inside, entry, shown, side, text, xywh
 from spr.sources.referred import Referred, ReferredFile
 
 COCO_ID = re.compile(r"(COCO_(?:train|val)2014_\d{12})_\d+")
@@ -36,9 +36,7 @@ def read_expressions(rows: list[Any], digest: str, path: Path) -> ReferredFile:
 
 
 def _referred(row: Any, where: str, seen: Counter[str]) -> Referred:
-    if not isinstance(row, dict):
-        raise DataError(f"{where} is no object; each row needs img_id, sents, bbox, height and width")
-    img_id, expression = (text(row, key, where) for key in ("img_id", "sents"))
+    img_id, expression = (text(entry(row, where), key, where) for key in ("img_id", "sents"))
     width, height = (side(row, key, where) for key in ("width", "height"))
     item_id = f"{img_id}-{seen[img_id]}"
     seen[img_id] += 1
@@ -52,5 +50,5 @@ def _image(row: Mapping[str, Any], img_id: str, where: str) -> str:
         return text(row, "file_name", where)
     coco = COCO_ID.fullmatch(img_id)
     if not coco:
-        raise DataError(f"{where} has img_id {img_id!r}, which names no COCO 2014 image; give the row a file_name")
+        raise DataError(f"{where} has img_id {shown(img_id)}, which names no COCO 2014 image; give the row a file_name")
     return f"{coco[1]}.jpg"

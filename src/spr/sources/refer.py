@@ -16,6 +16,7 @@ from typing import Any
 from spr.errors import DataError
 from spr.items import RecItem
 from spr.sources.fields import check_inside, entry, ident, listed, shown, side, text, xywh
+from spr.sources.following import Meter, megabytes, unseen
 from spr.sources.json_file import read_json
 from spr.sources.plain_pickle import read_plain_pickle
 from spr.sources.referred import Referred, ReferredFile
@@ -24,7 +25,7 @@ SPLITS = ("train", "val", "test", "testA", "testB")
 _OFFICIAL = {("refcoco", "refs(unc)"), ("refcoco+", "refs(unc)"), ("refcocog", "refs(umd)")}
 
 
-def read_refer(path: Path, raw: bytes, split: str | None) -> ReferredFile:
+def read_refer(path: Path, raw: bytes, split: str | None, meter: Meter = unseen) -> ReferredFile:
     """The expressions (`sent`) of one split; ids are `<ref_id>-<sent_id>`, a region is a ref.
 
     Raises DataError for a split that is not named or not in the file, a pickle that is broken or names anything, an
@@ -33,10 +34,10 @@ def read_refer(path: Path, raw: bytes, split: str | None) -> ReferredFile:
     if split not in SPLITS:
         said = "no split is named" if split is None else f"split is {split!r}"
         raise DataError(f"{path}: {said}; refer's pickles hold all splits, set split to one of {', '.join(SPLITS)}")
-    refs = read_plain_pickle(raw, path)
+    refs = read_plain_pickle(raw, path, meter)
     if not isinstance(refs, list):
         raise DataError(f"{path} holds {shown(refs)}; refer's pickles hold a list of refs")
-    instances = _read_instances(path.with_name("instances.json"))
+    instances = _read_instances(path.with_name("instances.json"), meter)
     held: dict[str, int] = {}
     rows: list[Referred] = []
     for place, ref in enumerate(refs):
@@ -65,10 +66,13 @@ class _Instances:
     names: Mapping[str, Any]
 
 
-def _read_instances(path: Path) -> _Instances:
+def _read_instances(path: Path, meter: Meter) -> _Instances:
     if not path.is_file():
         raise DataError(f"{path} is missing; refer's pickles hold no boxes, put the instances.json of the data set beside them")
-    content, digest = read_json(path)
+    size = megabytes(path.stat().st_size)
+    with meter(f"reading {path.name}", size, "MB") as tick:
+        content, digest = read_json(path)
+        tick(size)
     parts = [_by_id(entry(content, str(path)), key, path) for key in ("images", "annotations", "categories")]
     return _Instances(path, digest, *parts)
 

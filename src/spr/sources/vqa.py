@@ -17,6 +17,7 @@ from typing import Any
 from spr.boxes import Size
 from spr.errors import DataError
 from spr.items import VqaItem
+from spr.sources.fields import shown
 from spr.sources.json_file import is_text, read_json
 from spr.sources.json_lines import Row, holds_json_lines
 from spr.sources.reading import Reading, check_image_root, official_count, reading, sizes
@@ -78,8 +79,8 @@ class _Asked:
 
 
 def _items(asked: Sequence[_Asked], image_root: Path) -> list[VqaItem]:
-    shown = sizes(image_root, [one.path for one in asked])
-    return [one.item(shown[one.path]) for one in asked]
+    measured = sizes(image_root, [one.path for one in asked])
+    return [one.item(measured[one.path]) for one in asked]
 
 
 def _read(path: Path, image_root: Path, layout: str) -> tuple[dict[str, Any], str]:
@@ -112,7 +113,7 @@ def _kind(row: Row) -> str:
     if types is None:
         return ""
     if not isinstance(types, dict) or not is_text(types.get("structural")):
-        raise DataError(f"{row.where} has types {types!r}; it must be an object with structural, e.g. query")
+        raise DataError(f"{row.where} has types {shown(types)}; it must be an object with structural, e.g. query")
     return str(types["structural"])
 
 
@@ -121,7 +122,7 @@ def _ten(row: Row) -> tuple[str, ...]:
     if answers is None:
         raise DataError(f"{row.where} has no answers, as in TextVQA's test set; read the val set")
     if not isinstance(answers, list) or len(answers) != TEXTVQA_ANSWERS or not all(map(_may_be_empty, answers)):
-        raise DataError(f"{row.where} has answers {answers!r}; they must be a list of {TEXTVQA_ANSWERS} texts")
+        raise DataError(f"{row.where} has answers {shown(answers)}; they must be a list of {TEXTVQA_ANSWERS} texts")
     return tuple(answers)
 
 

@@ -77,13 +77,6 @@ def test_a_folder_without_parquet_a_missing_file_and_another_format_are_named(fo
     assert "begins with b'P'; known are the per-expression json, MDETR's" in sentence(folder / "x.zip")
 
 
-def test_what_is_read_is_said_to_whoever_listens(folder: Path) -> None:
-    (folder / "x.json").write_text(json.dumps(FORMATS["coco"]))
-    said: list[str] = []
-    read_rec(folder / "x.json", folder, say=said.append)
-    assert said == [f"reading {folder / 'x.json'} (0 MB)", "1 images, 1 annotations, 1 categories"]
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),

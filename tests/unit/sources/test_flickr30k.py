@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from told import Told
 
 from spr.errors import DataError
 from spr.items import Phrase, SentenceItem
@@ -67,6 +68,15 @@ def test_what_is_left_out_and_what_is_not_official_is_said(folder: Path) -> None
         f"{folder.name}: phrases_without_box: 3 of 7 phrases are left out, and 2 of 4 sentences, which have no other",
         f"{folder / 'val.txt'} holds 1 images; the official split has 1000: results are not comparable",
     )
+
+
+def test_the_images_of_the_folder_are_told(folder: Path) -> None:
+    for kind, ending, content in (("Annotations", "xml", BOXES), ("Sentences", "txt", SENTENCES)):
+        (folder / kind / f"8.{ending}").write_text(content)
+    (folder / "val.txt").write_text("7\n8\n")
+    told = Told()
+    read_sentences(folder, folder / "images", split="val", meter=told)
+    assert told.works == [(f"reading {folder.name}", 2, "images", [1, 1])]
 
 
 def test_a_limit_takes_the_first_sentences(folder: Path) -> None:

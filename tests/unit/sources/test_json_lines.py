@@ -28,8 +28,16 @@ def test_an_id_is_a_text_or_a_whole_number(tmp_path: Path) -> None:
     rows, _ = read_json_lines(written(tmp_path, b'{"a": 1}\n{"a": "x"}\n{"a": true}\n{"a": 1.0}\n{"a": ""}'), ["a"])
     assert [row.identity("a") for row in rows[:2]] == ["1", "x"]
     for row in rows[2:]:
-        with pytest.raises(DataError, match=r"lines.jsonl:\d has a .*; it must be a whole number or a text"):
+        with pytest.raises(DataError, match=r"lines.jsonl:\d has a .*; it must be an id, a whole number or a text"):
             row.identity("a")
+
+
+def test_a_text_and_an_id_are_shown_short_however_long_they_are(tmp_path: Path) -> None:
+    (row,), _ = read_json_lines(written(tmp_path, b'{"a": 1%s, "b": [%s0]}' % (b"0" * 4000, b"7, " * 999)), ["a", "b"])
+    for key, check in (("a", row.identity), ("b", row.text)):
+        with pytest.raises(DataError, match=rf"lines.jsonl:1 has {key} .*; it must be") as caught:
+            check(key)
+        assert len(str(caught.value)) < len(str(tmp_path)) + 200
 
 
 @pytest.mark.parametrize(

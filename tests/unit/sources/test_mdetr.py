@@ -161,6 +161,14 @@ def test_phrases_are_linked_to_boxes_by_their_spans(read: Callable[..., Any]) ->
     )
 
 
+def test_a_phrase_of_two_spans_has_a_box_that_belongs_to_both_once(read: Callable[..., Any]) -> None:
+    """`A man ... hold` is one phrase, and the second box belongs to both of its parts."""
+    content = changed(sentences(), "images", 0, tokens_positive_eval=[[[0, 5], [18, 22]]])
+    content["annotations"][1]["tokens_positive"] = [[0, 5], [18, 22]]
+    (item,) = read(content, read_sentences).items
+    assert item.phrases == (Phrase("A man hold", ((1, 2, 31, 42), (5, 6, 75, 86))),)
+
+
 def test_the_same_words_twice_stay_two_phrases(read: Callable[..., Any]) -> None:
     content = changed(
         sentences(), "images", 0, caption="a man and a man hold hands", tokens_positive_eval=[[[0, 5]], [[10, 15]]]

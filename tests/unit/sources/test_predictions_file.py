@@ -151,6 +151,14 @@ def test_the_parts_of_a_run_are_read_together(tmp_path: Path) -> None:
         read_predictions(tmp_path, "pope")
 
 
+def test_a_folder_of_predictions_by_two_protocols_is_refused(tmp_path: Path) -> None:
+    for name, protocol in (("a", "plain"), ("b", "ferret")):
+        written(tmp_path / f"{name}.parquet", [prediction(name)], Prediction, **{"spr.protocol": protocol})
+    with pytest.raises(DataError, match="holds predictions by several protocols; name one of its files"):
+        read_predictions(tmp_path, "rec")
+    assert read_predictions(tmp_path / "b.parquet", "rec").protocol == "ferret"
+
+
 def test_parquet_of_another_task_kind_or_version_is_refused(tmp_path: Path) -> None:
     file = written(tmp_path / "p.parquet", [prediction("a", "pope")], Prediction)
     with pytest.raises(DataError, match="row 0 is a prediction of pope, and --task names rec"):

@@ -92,7 +92,15 @@ def test_an_img_id_is_a_region_with_all_its_expressions(read: Read) -> None:
         ),
         CaptionItem(other["img_id"], "COCO_train2014_000000533220.jpg", 640, 427, (0, 0, 640, 20), ("the sky",)),
     )
-    assert read([ROW, other, ROW], limit=1, how=read_captions).notes == ("rows.json: subset of 2, the first 1 regions",)
+
+
+def test_a_limit_of_regions_keeps_every_expression_of_those_it_keeps(read: Read) -> None:
+    other = ROW | {"img_id": "COCO_train2014_000000533220_8", "sents": "the sky"}
+    found = read([ROW, other, ROW | {"sents": "green leaves"}], limit=1, how=read_captions)
+    assert [(item.item_id, item.references) for item in found.items] == [
+        (ROW["img_id"], ("a bush behind the woman", "green leaves"))
+    ]
+    assert (found.total, found.notes) == (2, ("rows.json: subset of 2, the first 1 regions",))
 
 
 def test_a_region_with_two_boxes_is_refused(read: Read) -> None:

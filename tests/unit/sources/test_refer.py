@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from told import Told
 
 from spr.errors import DataError
 from spr.items import CaptionItem, RecItem
@@ -182,6 +183,37 @@ def test_a_pickle_that_would_run_something_is_refused_by_its_name(folder: Path, 
     with path.open("rb") as file:
         pickle.load(file)
     assert mark.exists(), "the pickle is one that runs"
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (b"}]R.", "R"),  # REDUCE: calls the one before with the last.
+        (b"}}b.", "b"),  # BUILD: gives the one before the state that is last.
+        (b"\x80\x02}]\x81.", "\\x81"),  # NEWOBJ: makes an object of the one before.
+        (b"\x80\x04}]}\x92.", "\\x92"),  # NEWOBJ_EX: the same with keywords.
+        (b"(}o.", "o"),  # OBJ: calls the first after the mark.
+    ],
+)
+def test_what_makes_something_without_a_name_is_refused_too(folder: Path, raw: bytes, code: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read_plain_pickle(raw, folder)
+    assert f"has the instruction b'{code}', which no pickle of lists, dicts, texts and numbers has" in str(caught.value)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_the_way_through_a_large_pickle_and_its_instances_is_told(folder: Path, protocol: int) -> None:
+    """Three texts of a million letters: the pickle's three megabytes are told in steps, instances.json as the one begun."""
+    long = [ref(n, "val", letter * 1_000_000) for n, letter in ((1, "a"), (2, "b"), (3, "c"))]
+    for one in long:
+        del one["sentences"][0]["raw"], one["sentences"][0]["tokens"]
+    told = Told()
+    read_rec(write(folder, long, protocol), folder, split="val", meter=told)
+    pickled, beside = told.works
+    assert pickled == ("reading refs(unc).p", 3, "MB", pickled[3])
+    assert sum(pickled[3]) == 3
+    assert len(pickled[3]) > 1
+    assert beside == ("reading instances.json", 1, "MB", [1])
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,7 @@ def test_official_names_stand_for_counts(photos: Path) -> None:
         ({"1": GQA | {"imageId": "../n161313"}}, "image_outside_root"),
         ({"1": GQA | {"types": {"structural": 1}}}, "it must be an object with structural"),
         ({"1": GQA | {"types": "verify"}}, "question 1 has types 'verify'"),
+        ({"1": GQA | {"types": "x" * 500}}, "xxx...xxx"),
         ({"data": [GQA]}, "question data is list, not an object"),
         ([GQA], "holds list; GQA's questions are one object, question id -> question"),
         ({}, "holds no questions"),
@@ -111,6 +112,10 @@ def test_what_is_no_gqa_is_one_sentence(photos: Path, content: Any, said: str) -
     ("content", "said"),
     [
         ({"data": [TEXTVQA | {"answers": ["a"] * 9}]}, "they must be a list of 10 texts"),
+        (
+            {"data": [TEXTVQA | {"answers": ["a"] * 11}]},
+            "question 0 has answers ['a', 'a', 'a', 'a', 'a', 'a', ...]; they must be a list of 10 texts",
+        ),
         ({"data": [TEXTVQA | {"answers": [{"answer": "a"}] * 10}]}, "they must be a list of 10 texts"),
         ({"data": [TEXTVQA | {"answers": ["\udc00"] * 10}]}, "they must be a list of 10 texts"),
         (
