@@ -93,6 +93,12 @@ def test_other_items_cannot_be_compared(other: list[Prediction]) -> None:
         rec_metrics(rec(BASE), other)
 
 
+def test_an_item_that_base_answers_twice_and_tuned_once_cannot_be_compared() -> None:
+    twice = [*rec(BASE), rec(BASE)[0]]
+    with pytest.raises(DataError, match=r"base answered 5 items and tuned 4, .*\(e\.g\. an item that was answered twice\)"):
+        rec_metrics(twice, rec(TUNED))
+
+
 def test_without_a_tuned_model_there_is_only_base() -> None:
     alone = rec_metrics(rec(BASE, size=["small", "small", "large", "large"]), None)
     assert list(alone) == ["n", "images", "protocol", "base", "by"]
@@ -110,12 +116,13 @@ def test_the_protocol_that_read_the_answers_is_told() -> None:
     assert rec_metrics(rec(BASE), None, Counting(200, 0, "ferret"))["protocol"] == "ferret"
 
 
-def test_the_seed_decides_intervals_and_nothing_else() -> None:
+def test_the_seed_decides_intervals_and_p_values_and_nothing_else() -> None:
     base, tuned = many()
     one, again, other = (rec_metrics(rec(base), rec(tuned), Counting(200, seed, "plain")) for seed in (0, 0, 1))
     assert one == again
     assert one["delta"]["acc"] == other["delta"]["acc"]
     assert one["delta"]["ci95"] != other["delta"]["ci95"]
+    assert one["delta"]["p"] != other["delta"]["p"]
 
 
 @pytest.mark.filterwarnings("error")

@@ -53,6 +53,17 @@ def test_rec_accuracy_is_theirs_data_set_by_data_set() -> None:
             assert any(ours[f"acc/{threshold:g}"] == pytest.approx(100 * value) for value in figures("rec")[place][dataset])
 
 
+def test_a_reversed_box_whose_negative_area_cancels_the_truths_misses_and_spoils_no_mean() -> None:
+    """(10, 0, 0, 10) has area -100, and the truth 100: their IoU is 0 / 0. The other answer is right."""
+    task = FerretRec()
+    items = [RecItem(name, "1.jpg", 1000, 1000, "it", (0, 0, 10, 10)) for name in ("reversed", "right")]
+    texts = ("it [10, 0, 0, 10]", "it [0, 0, 10, 10]")
+    found = [one for item, text in zip(items, texts, strict=True) for one in task.score(item, Answer("", text), FERRET)]
+    assert np.isnan([one.iou for one in found]).tolist() == [True, False]
+    ours = sums_of(task, found)
+    assert (ours["acc/0.5"], ours["acc/0.9"], ours["mean_acc"], ours["mean_iou"]) == (50, 50, 50, 0.5)
+
+
 def test_the_plain_reading_differs_on_these_answers() -> None:
     plain, theirs = (sums_of(task, rec(task))["acc/0.5"] for task in (Rec(), FerretRec()))
     assert abs(plain - theirs) > 1

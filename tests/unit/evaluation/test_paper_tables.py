@@ -64,6 +64,22 @@ def test_a_gain_is_marked_when_the_paired_test_says_so_and_not_by_its_size() -> 
     assert "* marks p < 0.05 of the paired randomisation test" in caption
 
 
+@pytest.mark.parametrize(("p", "shown"), [(0.2, "+25.00"), (0.05, "+25.00"), (0.049, r"+25.00\*")])
+def test_only_a_p_value_below_the_level_marks_a_gain(p: float, shown: str) -> None:
+    metrics = rec_metrics(rec(BASE), rec(TUNED))
+    metrics["delta"]["p"]["0.5"] = p
+    (gain,) = (row for row in markdown({"rec": metrics}) if row[1] == "gain")
+    assert gain[2] == shown
+
+
+def test_a_gain_that_rounds_to_zero_bears_no_minus() -> None:
+    metrics = rec_metrics(rec(BASE), rec(BASE))
+    metrics["tuned"]["acc"]["0.5"] -= 0.001
+    (gain,) = (row for row in markdown({"rec": metrics}) if row[1] == "gain")
+    assert gain[2] == "+0.00"
+    assert "-0.00" not in paper_latex.text(paper_tables({"rec": metrics}))
+
+
 def test_the_data_sets_of_a_task_share_a_table_and_other_tasks_have_their_own() -> None:
     tasks = {
         "rec/refcoco_val": rec_metrics(rec(BASE), rec(TUNED)),

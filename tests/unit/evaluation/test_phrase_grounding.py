@@ -51,6 +51,12 @@ def test_later_boxes_count_for_larger_k_only() -> None:
     assert men.payload["boxes"] == 6
 
 
+def test_the_second_box_counts_for_five_and_not_for_one() -> None:
+    _, hat = scored("a red hat [800, 800, 900, 900], a red hat [300, 0, 400, 100]")
+    for kind in ("any", "merged"):
+        assert [hat.payload[f"{kind}@{k}"] for k in (1, 5, 10)] == [0, 1, 1]
+
+
 def test_case_and_punctuation_of_a_phrase_do_not_count_and_other_words_do() -> None:
     men, hat = scored("Two men: [0, 0, 100, 100]; the red hat [300, 0, 400, 100]")
     assert (men.status, men.payload["any@1"]) == ("ok", 1)
@@ -78,6 +84,14 @@ def test_groups_and_what_is_shown_of_a_phrase() -> None:
     men, hat = scored("")
     assert men.groups == {"size": "large", "length": "1-3 words", "type": "people"}
     assert (hat.question, hat.truth, hat.cluster, hat.groups["type"]) == ("a red hat", (RIGHT,), "7.jpg", "clothing")
+
+
+def test_the_size_of_a_phrase_is_that_of_the_box_around_all_of_its_boxes() -> None:
+    """Each is 10 x 10; the box around both is 500 x 10, the one around those far apart 500 x 500."""
+    birds = Phrase("birds", ((0, 0, 10, 10), (490, 0, 500, 10)))
+    far = Phrase("far birds", ((0, 0, 10, 10), (490, 490, 500, 500)))
+    one = Phrase("a bird", ((0, 0, 10, 10),))
+    assert [found.groups["size"] for found in scored("", birds, far, one)] == ["medium", "large", "small"]
 
 
 def test_ferrets_reading_gives_a_repeated_phrase_the_first_ones_truth_and_a_missing_one_a_zero_box() -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -67,6 +68,18 @@ def test_no_photo_is_opened_so_that_one_of_another_size_counts_too(world: Path) 
     found = evaluate_files(recipe(world), world / "run", "rec", boxes(world, "a.jsonl", "0", "1", "2", "3"))["rec"]
     assert (found["n"], found["base"]["acc"]["0.9"]) == (4, 100.0)
     assert "dropped" not in found
+
+
+def test_texts_and_boxes_in_one_file_are_kept_in_the_order_of_the_items(world: Path) -> None:
+    box, text = {"box": [10, 10, 60, 60]}, {"answer": "it [0, 0, 250, 500]"}
+    given = [(3, box), (2, text), (1, box), (0, text)]
+    file = lines(world / "a.jsonl", [{"item_id": f"{n}-0"} | answer for n, answer in given])
+    found = evaluate_files(recipe(world), world / "run", "rec", file)["rec"]
+    kept = pq.read_table(world / "run" / "eval" / "rec" / "base" / "predictions.parquet").to_pylist()
+    assert [row["item_id"] for row in kept] == ["0-0", "1-0", "2-0", "3-0"]
+    # The texts' box is (0, 0, 50, 50): it shares 40 x 40 of 2500 + 2500 - 1600.
+    assert [row["iou"] for row in kept] == pytest.approx([1600 / 3400, 1, 1600 / 3400, 1])
+    assert found["base"]["acc"]["0.5"] == 50
 
 
 def test_answers_to_a_part_are_marked_as_a_subset(world: Path) -> None:
