@@ -41,21 +41,28 @@ def resolve(root: Path, path: str) -> Path:
     return full
 
 
-def load(root: Path, path: str, size: Size) -> Image.Image:
-    """Decode one photo whole, as RGB of exactly `size` = (width, height) pixels. Raises ImageFault."""
+def load(root: Path, path: str, size: Size | None) -> Image.Image:
+    """Decode one photo whole, as RGB of exactly `size` = (width, height) pixels; where nothing states a size (None), upright as
+    its own tag says. Raises ImageFault."""
     full = resolve(root, path)
     try:
         with Image.open(full) as image:
-            _check_header(image, size, path)
+            if size is not None:
+                _check_header(image, size, path)
             image.load()
-            oriented = _orient(image, size, path)
-            return to_rgb(oriented)
+            return to_rgb(ImageOps.exif_transpose(image) if size is None else _orient(image, size, path))
     except FileNotFoundError:
         raise ImageFault("image_missing", str(full)) from None
     except ImageFault:
         raise
     except Exception as error:  # Decoders fail on broken files in many ways; each of them is this one fault.
         raise ImageFault("image_unreadable", f"{full}: {error}") from None
+
+
+def upright_size(image: Image.Image) -> Size:
+    """(width, height) in pixels of an opened photo, turned as its own tag says; no pixel is decoded."""
+    turned = image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
+    return (image.height, image.width) if turned else image.size
 
 
 def _check_header(image: Image.Image, size: Size, path: str) -> None:
@@ -66,8 +73,7 @@ def _check_header(image: Image.Image, size: Size, path: str) -> None:
 
 def _orient(image: Image.Image, size: Size, path: str) -> Image.Image:
     orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    turned = orientation in (5, 6, 7, 8)
-    upright = (image.height, image.width) if turned else image.size
+    upright = upright_size(image)
     if orientation in (1, 0):
         fits = image.size == size
         oriented = image

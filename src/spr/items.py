@@ -99,9 +99,10 @@ class BenchItem(Shown):
 
 @dataclass(frozen=True, slots=True)
 class Question(Shown):
-    """A question in a model's own words."""
+    """A question in a model's own words. `measured`: the size is the photo's own, for its file states none."""
 
     prompt: str
+    measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ def test_a_run_without_pairs_ends_well(world: Path, finished: Path, tmp_path: Pa
     out = run(recipe(world, pairs={"min_margin": 9.0}, evaluation=rec), tmp_path / "run").path
     metrics = metrics_of(out)
     assert metrics["funnel"]["pairs"] == {"in": 11, "out": 0, "parents": 0, "dropped": {"small_margin": 11}}
-    assert set(metrics["tasks"]["rec"]) == {"n", "images", "protocol", "subset_of", "base", "by"}
+    assert set(metrics["tasks"]["rec"]) == {"n", "images", "protocol", "draws", "data", "subset_of", "base", "by"}
     assert (out / "report" / "index.html").is_file()
 
 

@@ -131,7 +131,8 @@ class AskStage:
         """The row's image; the last one is kept, since the questions about one image follow each other."""
         if self._last is None or self._last[:2] != (row.path, row.size):
             try:
-                self._last = (row.path, row.size, images.load(self.image_root, row.path, row.size))
+                size = None if row.measured else row.size
+                self._last = (row.path, row.size, images.load(self.image_root, row.path, size))
             except images.ImageFault as fault:
                 return fault
         return self._last[2]

@@ -41,6 +41,7 @@ class FerretBench(Task[BenchItem]):
 
     name = "ferret_bench"
     unit = "questions"
+    measured = True
     keys = ("score", *CATEGORIES, "judged")
 
     def __init__(self, side: str = "", reviews: Mapping[str, Reviews] | None = None) -> None:

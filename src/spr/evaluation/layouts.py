@@ -5,6 +5,7 @@ Shared by the terminal, the report and the tables for papers; numbers are looked
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -117,12 +118,46 @@ def holds(values: Mapping[str, Any], key: str) -> bool:
     return isinstance(inside, Mapping) and last in inside
 
 
+def defined(value: float | None) -> float:
+    """A number of a file, which holds NaN as null."""
+    return math.nan if value is None else value
+
+
 def inner(values: Mapping[str, Any], name: str, key: str) -> Any:
     """What `ci95`, `p` or `mcnemar` of a side says of a key; accuracies by threshold stand under their threshold there."""
     return lookup(values.get(name, {}), key.removeprefix("acc/"))
 
 
-def heading(task_id: str, layout: Layout) -> str:
-    """The table's title, with the data set's name where a task has several."""
-    name = task_id.partition("/")[2]
+def data_name(task_id: str, metrics: Mapping[str, Any]) -> str:
+    """What a result's data set is called: by its id, or by its file where the task has one alone."""
+    return task_id.partition("/")[2] or str(metrics.get("data", {}).get("name", ""))
+
+
+def heading(task_id: str, layout: Layout, metrics: Mapping[str, Any]) -> str:
+    """The table's title, with the data set's name."""
+    name = data_name(task_id, metrics)
     return f"{layout.title}, {name}" if name else layout.title
+
+
+_FEW_IMAGES = 20
+
+
+def doubt(metrics: Mapping[str, Any]) -> str:
+    """What a reader has to be told of the intervals; nothing where they can be trusted."""
+    images = metrics.get("images", _FEW_IMAGES)
+    return f"With {images} images the bootstrap's intervals are too narrow; go by p." if images < _FEW_IMAGES else ""
+
+
+def size_parts(layout: Layout, metrics: Mapping[str, Any]) -> list[str]:
+    """How many items a result is of, what it is a part of, what it lacks, and where its answers are from."""
+    parts = [f"{metrics['n']:,} {layout.unit}"]
+    if "images" in metrics:
+        parts.append(f"{metrics['images']:,} images")
+    if "subset_of" in metrics:
+        parts.append(f"subset of {metrics['subset_of']:,} {metrics.get('subset_unit', '')}".strip())
+    if "objects" in metrics:
+        parts.append(f"{metrics['objects']:.2f} objects in a region")
+    parts += [f"{number:,} left out: {reason.replace('_', ' ')}" for reason, number in metrics.get("dropped", {}).items()]
+    if "from" in metrics:
+        parts.append(f"answers from {' and '.join(side['file'] for side in metrics['from'].values())}")
+    return parts

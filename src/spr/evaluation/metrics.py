@@ -5,16 +5,17 @@ Accuracies, rates and shares are percent; localization and IoU lie in 0..1. An e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spr.boxes import FloatArray
 from spr.errors import DataError
 from spr.evaluation.comparison import mcnemar, paired_test
-from spr.evaluation.intervals import Clustered, bootstrap, clustered
+from spr.evaluation.intervals import Clustered, bootstrap, clustered, observed
 from spr.evaluation.task import Task
 from spr.records import Prediction
 from spr.seeds import derive_seed
@@ -32,32 +33,60 @@ class Counting:
     protocol: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One model's predictions, with what is summed over them (n, m), computed once, and the image of each (n,)."""
+
+    predictions: Sequence[Prediction]
+    columns: FloatArray
+    clusters: NDArray[np.str_]
+
+    @classmethod
+    def of(cls, task: AnyTask, predictions: Sequence[Prediction]) -> _Side:
+        return cls(predictions, task.columns(predictions), np.asarray([one.cluster for one in predictions], dtype=np.str_))
+
+    def clustered(self, rows: Sequence[int] | slice = slice(None)) -> Clustered:
+        """Some rows, or all of them."""
+        chosen = rows if isinstance(rows, slice) else np.asarray(rows, dtype=np.int64)
+        return clustered(self.columns[chosen], self.clusters[chosen].tolist())
+
+
 def task_metrics(
     task: AnyTask,
     base: Sequence[Prediction],
     tuned: Sequence[Prediction] | None,
     how: Counting,
     subset_of: int | None = None,
+    tick: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """`{"n", "images", "protocol", "base": M, "tuned": M, "delta": D, "by": {group: {value: G}}}`.
+    """`{"n", "images", "protocol", "draws", "base": M, "tuned": M, "delta": D, "by": {group: {value: G}}}`.
 
     M holds the task's quantities, `parse_rate` and `truncation_rate` (percent), and `ci95`; D the quantities' differences,
     `ci95`, the p-value `p` of the paired test, and `mcnemar` for shares of right answers; G `n`, and the quantities of base,
     tuned and delta with its `ci95`. Without `tuned` there are only n and base. `subset_of`, the size of the full split, marks a
-    result on a part of it. Raises DataError when base and tuned answered different items.
+    result on a part of it. `tick` is told when the whole and each of the `group_count` groups are counted. Raises DataError
+    when base and tuned answered different items.
     """
-    metrics: dict[str, Any] = {"n": len(base), "images": len({one.cluster for one in base}), "protocol": how.protocol}
+    images = len({one.cluster for one in base})
+    metrics: dict[str, Any] = {"n": len(base), "images": images, "protocol": how.protocol, "draws": how.draws}
     if subset_of:
         metrics["subset_of"] = subset_of
     metrics |= task.facts(base)
-    if tuned is not None:
-        tuned = aligned(base, tuned)
-    metrics |= _compared(task, base, tuned, how)
-    metrics["by"] = {
-        group: {value: _group(task, base, tuned, rows, how) for value, rows in values.items()}
-        for group, values in _groups(base).items()
-    }
+    sides = [_Side.of(task, base)] + ([] if tuned is None else [_Side.of(task, aligned(base, tuned))])
+    metrics |= _compared(task, sides, how)
+    tick(1)
+    metrics["by"] = {}
+    for group, values in _groups(base).items():
+        metrics["by"][group] = {}
+        for value, rows in values.items():
+            metrics["by"][group][value] = _group(task, [side.clustered(rows) for side in sides], len(rows), how)
+            tick(1)
     return metrics
+
+
+def group_count(predictions: Sequence[Prediction]) -> int:
+    """How many groups results are broken down into."""
+    return sum(map(len, _groups(predictions).values()))
 
 
 def aligned(base: Sequence[Prediction], tuned: Sequence[Prediction]) -> list[Prediction]:
@@ -85,21 +114,21 @@ def nested(keys: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
     return found
 
 
-def _compared(task: AnyTask, base: Sequence[Prediction], tuned: Sequence[Prediction] | None, how: Counting) -> dict[str, Any]:
-    sides = [base] if tuned is None else [base, tuned]
-    sums = [_clustered(task, side) for side in sides]
+def _compared(task: AnyTask, sides: Sequence[_Side], how: Counting) -> dict[str, Any]:
+    sums = [side.clustered() for side in sides]
     bounds = bootstrap(sums, task.quantities, how.draws, derive_seed(how.seed, "bootstrap", task.name))
-    values = [_quantities(task, side) for side in sides]
+    values = [observed(side, task.quantities) for side in sums]
     metrics: dict[str, Any] = {}
     for name, side, found, interval in zip(("base", "tuned"), sides, values, bounds.sides, strict=False):
-        rates = {"parse_rate": parse_rate(side), "truncation_rate": truncation_rate(side)}
+        rates = {"parse_rate": parse_rate(side.predictions), "truncation_rate": truncation_rate(side.predictions)}
         metrics[name] = {**nested(task.keys, found.tolist()), **rates, "ci95": _ci95(task, interval)}
-    if tuned is not None and bounds.change is not None:
+    if bounds.change is not None:
         p = paired_test(sums[0], sums[1], task.quantities, how.draws, derive_seed(how.seed, "paired test", task.name))
         delta = nested(task.keys, (values[1] - values[0]).tolist())
         metrics["delta"] = {**delta, "ci95": _ci95(task, bounds.change), "p": _inner(task, p.tolist())}
-        if rights := task.rights(base):
-            metrics["delta"]["mcnemar"] = _mcnemar(rights, task.rights(tuned))
+        base, tuned = (task.rights(side.predictions) for side in sides)
+        if base:
+            metrics["delta"]["mcnemar"] = _mcnemar(base, tuned)
     return metrics
 
 
@@ -109,15 +138,11 @@ def _mcnemar(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> dict[str, Any
     return nested([_short(key) for key in tests], plain)
 
 
-def _group(
-    task: AnyTask, base: Sequence[Prediction], tuned: Sequence[Prediction] | None, rows: Sequence[int], how: Counting
-) -> dict[str, Any]:
+def _group(task: AnyTask, sums: Sequence[Clustered], count: int, how: Counting) -> dict[str, Any]:
     """The quantities of some of the predictions."""
-    part = [[side[row] for row in rows] for side in ([base] if tuned is None else [base, tuned])]
-    values = [_quantities(task, side) for side in part]
-    found: dict[str, Any] = {"n": len(rows), "base": nested(task.keys, values[0].tolist())}
-    if tuned is not None:
-        sums = [_clustered(task, side) for side in part]
+    values = [observed(side, task.quantities) for side in sums]
+    found: dict[str, Any] = {"n": count, "base": nested(task.keys, values[0].tolist())}
+    if len(sums) > 1:
         bounds = bootstrap(sums, task.quantities, how.draws, derive_seed(how.seed, "bootstrap", task.name))
         found["tuned"] = nested(task.keys, values[1].tolist())
         found["delta"] = nested(task.keys, (values[1] - values[0]).tolist())
@@ -135,19 +160,6 @@ def _groups(predictions: Sequence[Prediction]) -> dict[str, dict[str, list[int]]
             found.setdefault(group, empty).setdefault(value, []).append(row)
     ordered = {group: sorted(values.items(), key=lambda item: (-len(item[1]), item[0])) for group, values in found.items()}
     return {group: found[group] if group == "size" else dict(values) for group, values in ordered.items()}
-
-
-def _clustered(task: AnyTask, predictions: Sequence[Prediction]) -> Clustered:
-    return clustered(task.columns(predictions), [one.cluster for one in predictions])
-
-
-def _quantities(task: AnyTask, predictions: Sequence[Prediction]) -> FloatArray:
-    """(q,); NaN throughout without predictions."""
-    if not predictions:
-        return np.full(len(task.keys), np.nan)
-    columns = task.columns(predictions)
-    found: FloatArray = task.quantities(columns.sum(axis=0)[None], np.asarray([float(len(columns))]))[0]
-    return found
 
 
 def _short(key: str) -> str:

@@ -6,7 +6,6 @@ are called, is `spr.evaluation.layouts`'; how they are written that of `paper_ma
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from spr.errors import DataError
 from spr.evaluation import paper_latex, paper_markdown
-from spr.evaluation.layouts import LAYOUTS, Layout, Line, inner, lookup
+from spr.evaluation.layouts import LAYOUTS, Layout, Line, data_name, defined, doubt, holds, inner, lookup, size_parts
 from spr.evaluation.paper_values import Block, Cell, PaperTable
 from spr.running.files import write_atomic
 
@@ -47,15 +46,15 @@ def write_paper_tables(folder: Path, tasks: Mapping[str, Mapping[str, Any]]) -> 
 def paper_tables(tasks: Mapping[str, Mapping[str, Any]]) -> list[PaperTable]:
     """One table a layout that has results, in the order of the tasks; ANY-BOX and MERGED-BOXES are two layouts.
 
-    Raises DataError when the results were made by different protocols.
+    Raises DataError when the results of one task were made by different protocols.
     """
     sets = [_Set(name, metrics) for name, metrics in tasks.items() if metrics["n"]]
-    protocol = _protocol(sets)
     tables = []
     for kind, layouts in LAYOUTS.items():
         own = [one for one in sets if one.id.split("/")[0] == kind]
+        protocol = _protocol(own)
         for layout in layouts:
-            lines = [line for line in layout.lines if any(_holds(one.metrics["base"], line.key) for one in own)]
+            lines = [line for line in layout.lines if any(holds(one.metrics["base"], line.key) for one in own)]
             if any(line.key not in ("parse_rate", "truncation_rate") for line in lines):
                 tables.append(_table(layout, protocol, lines, own))
     return tables
@@ -75,16 +74,11 @@ def _protocol(sets: Iterable[_Set]) -> str:
     return next(iter(found), "unknown")
 
 
-def _holds(values: Mapping[str, Any], key: str) -> bool:
-    """Whether a number stands at a path, even one that is not defined."""
-    outer, _, last = key.rpartition("/")
-    inside = lookup(values, outer) if outer else values
-    return isinstance(inside, Mapping) and last in inside
-
-
 def _table(layout: Layout, protocol: str, lines: list[Line], sets: list[_Set]) -> PaperTable:
     blocks = tuple(_block(one, layout, lines) for one in sets)
-    return PaperTable(layout.title, tuple(line.label for line in lines), blocks, _caption(layout, protocol, blocks))
+    doubts = " ".join(dict.fromkeys(filter(None, (doubt(one.metrics) for one in sets))))
+    caption = f"{_caption(layout, protocol, blocks)} {doubts}".strip()
+    return PaperTable(layout.title, tuple(line.label for line in lines), blocks, caption)
 
 
 def _block(one: _Set, layout: Layout, lines: list[Line]) -> Block:
@@ -94,41 +88,23 @@ def _block(one: _Set, layout: Layout, lines: list[Line]) -> Block:
         rows.append(("gain", tuple(_gain(metrics, line) for line in lines)))
     side = "delta" if "delta" in metrics else "base"
     ends = tuple(Cell(_ends(metrics[side], line.key), line.digits, signed=side == "delta") for line in lines)
-    return Block(one.id.partition("/")[2], _size(metrics, layout), (*rows, ("95 % interval", ends)))
+    return Block(data_name(one.id, metrics), f"n = {', '.join(size_parts(layout, metrics))}", (*rows, ("95 % interval", ends)))
 
 
 def _of(side: Mapping[str, Any], line: Line) -> Cell:
-    return Cell((_number(lookup(side, line.key)),), line.digits)
+    return Cell((defined(lookup(side, line.key)),), line.digits)
 
 
 def _gain(metrics: Mapping[str, Any], line: Line) -> Cell:
     """Tuned minus base; marked where the paired test's p is small."""
-    base, tuned = (_number(lookup(metrics[side], line.key)) for side in ("base", "tuned"))
-    p = _number(inner(metrics["delta"], "p", line.key))
+    base, tuned = (defined(lookup(metrics[side], line.key)) for side in ("base", "tuned"))
+    p = defined(inner(metrics["delta"], "p", line.key))
     return Cell((tuned - base,), line.digits, signed=True, marked=p < LEVEL)
 
 
 def _ends(side: Mapping[str, Any], key: str) -> tuple[float, ...]:
     """The ends of an interval; none of what has no interval."""
-    return tuple(_number(end) for end in inner(side, "ci95", key) or ())
-
-
-def _number(value: float | None) -> float:
-    """What a file holds as null is NaN."""
-    return math.nan if value is None else value
-
-
-def _size(metrics: Mapping[str, Any], layout: Layout) -> str:
-    """How many items a result is of, what it is a part of, and what it lacks."""
-    parts = [f"n = {metrics['n']:,} {layout.unit}"]
-    if "images" in metrics:
-        parts.append(f"{metrics['images']:,} images")
-    if "subset_of" in metrics:
-        parts.append(f"subset of {metrics['subset_of']:,}")
-    if "objects" in metrics:
-        parts.append(f"{metrics['objects']:.2f} objects in a region")
-    parts += [f"{number:,} left out: {reason.replace('_', ' ')}" for reason, number in metrics.get("dropped", {}).items()]
-    return ", ".join(parts)
+    return tuple(defined(end) for end in inner(side, "ci95", key) or ())
 
 
 def _caption(layout: Layout, protocol: str, blocks: tuple[Block, ...]) -> str:
@@ -138,7 +114,7 @@ def _caption(layout: Layout, protocol: str, blocks: tuple[Block, ...]) -> str:
     if any(name == "gain" for block in blocks for name, _ in block.rows):
         said.append(
             f"Gains are tuned minus base on the same {layout.unit}, with 95 % intervals by bootstrap over images; * marks "
-            "p < 0.05 of the paired randomisation test over images, not corrected for several tests."
+            f"p < {LEVEL} of the paired randomisation test over images, not corrected for several tests."
         )
     else:
         said.append("95 % intervals by bootstrap over images.")

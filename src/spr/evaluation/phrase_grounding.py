@@ -8,7 +8,9 @@ the truth. R@k looks at the first k boxes of a phrase.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +21,9 @@ from spr.evaluation.rec import THRESHOLDS, hits
 from spr.evaluation.task import Task, cut_off, length_group, size_group
 from spr.items import Answer, SentenceItem
 from spr.models.base import Dialect
-from spr.records import Prediction
+from spr.records import Mention, Prediction
 
+_JOINED = re.compile(r"[\s,;&\[\]()]*(?:and)?[\s,;&\[\]()]*", re.IGNORECASE)
 KINDS = ("any", "merged")
 RANKS = (1, 5, 10)
 _PLACES = tuple((kind, k) for kind in KINDS for k in RANKS)
@@ -36,6 +39,7 @@ class PhraseGrounding(Task[SentenceItem]):
 
     name = "phrase_grounding"
     unit = "phrases"
+    items_are = "sentences"
     keys = tuple(f"{kind}/r@{k}/{threshold:g}" for kind, k in _PLACES for threshold in THRESHOLDS)
 
     def prompt(self, item: SentenceItem, dialect: Dialect) -> str:
@@ -44,7 +48,7 @@ class PhraseGrounding(Task[SentenceItem]):
 
     def score(self, item: SentenceItem, answer: Answer, dialect: Dialect) -> list[Prediction]:
         """Phrase by phrase; a phrase that stands twice is looked up twice."""
-        mentions = dialect.parse(answer.text, item.size)
+        mentions = _named(answer.text, dialect.parse(answer.text, item.size))
         found = []
         for place, phrase in enumerate(item.phrases):
             named = [one for one in mentions if ferret_protocol.same_phrase(one.phrase or "", phrase.phrase)]
@@ -108,6 +112,16 @@ class FerretPhraseGrounding(PhraseGrounding):
             status = "ok" if given else "none" if readable else "unreadable"
             found.append(self.judged(item, place, answer, boxes if given else [], status, ious))
         return found
+
+
+def _named(text: str, mentions: Sequence[Mention]) -> list[Mention]:
+    """Mentions with the phrase of the one before where nothing but a comma or `and` lies between: `two men [..], [..]`."""
+    found: list[Mention] = []
+    for one in mentions:
+        if not one.phrase and found and _JOINED.fullmatch(text[found[-1].span[1] : one.span[0]]):
+            one = replace(one, phrase=found[-1].phrase)
+        found.append(one)
+    return found
 
 
 def _best(boxes: Sequence[Box], truth: Sequence[Box], kind: str) -> dict[str, float]:

@@ -26,6 +26,7 @@ class Pope(Task[YesNoItem]):
 
     name = "pope"
     unit = "questions"
+    measured = True
     keys = ("accuracy", "precision", "recall", "f1", "yes_rate")
 
     def prompt(self, item: YesNoItem, dialect: Dialect) -> str:

@@ -46,6 +46,7 @@ class Regions(Task[RegionQuery]):
 
     name = "regions"
     unit = "regions"
+    items_are = "images"
     keys = ("localization", "boxes", "right_count", "names_right")
 
     def __init__(self, localization: Localization | None = None) -> None:

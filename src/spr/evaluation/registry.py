@@ -56,6 +56,11 @@ def make_task(kind: str, protocol: str) -> Task[Any]:
     return (own or _PLAIN[kind])()
 
 
+def protocol_of(kind: str, protocol: str) -> str:
+    """The protocol that reads a section's answers when the recipe names `protocol`: plain where Ferret has no script of it."""
+    return "ferret" if protocol == "ferret" and kind in _FERRET else "plain"
+
+
 def read_items(one: TaskSet) -> Reading[Any]:
     """The items of a data set. Raises DataError for its files."""
     data: Data = one.data

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
-from spr.evaluation.layouts import LAYOUTS, Layout, Line, heading, holds, inner, lookup
+from spr.evaluation.layouts import LAYOUTS, Layout, Line, defined, doubt, heading, holds, inner, lookup, size_parts
 
 _UNDEFINED = "–"
 
@@ -19,19 +19,16 @@ _UNDEFINED = "–"
 def task_tables(task_id: str, metrics: Mapping[str, Any]) -> Iterator[Table]:
     """metrics.json of one data set -> its tables; phrase grounding has two, which are never one."""
     for layout in LAYOUTS[task_id.split("/")[0]]:
-        table = _table(heading(task_id, layout), layout, metrics)
+        table = _table(heading(task_id, layout, metrics), layout, metrics)
         for line in layout.lines:
             if holds(metrics["base"], line.key):
-                table.add_row(_label(line, metrics), *_cells(metrics, line))
+                table.add_row(line.label, *_cells(metrics, line))
         yield table
 
 
 def _table(title: str, layout: Layout, metrics: Mapping[str, Any]) -> Table:
-    part = f", subset of {metrics['subset_of']:,}" if "subset_of" in metrics else ""
-    lost = ", ".join(f"{reason} {number:,}" for reason, number in metrics.get("dropped", {}).items())
-    protocol = "; by Ferret's protocol" if metrics.get("protocol") == "ferret" else ""
-    dropped = f"; dropped: {lost}" if lost else ""
-    table = Table(title=f"{title} ({metrics['n']:,} {layout.unit}{part}{protocol}{dropped})")
+    protocol = ["by Ferret's protocol"] if metrics.get("protocol") == "ferret" else []
+    table = Table(title=f"{title} ({', '.join(size_parts(layout, metrics) + protocol)})", caption=doubt(metrics) or None)
     table.add_column("")
     columns = ("base", "tuned", "gain", "95 % interval", "p") if "tuned" in metrics else ("base", "95 % interval")
     for column in columns:
@@ -39,24 +36,14 @@ def _table(title: str, layout: Layout, metrics: Mapping[str, Any]) -> Table:
     return table
 
 
-def _label(line: Line, metrics: Mapping[str, Any]) -> str:
-    """Beside the boxes a description stand the objects that there are."""
-    return f"{line.label} ({metrics['objects']:.2f} objects)" if line.key == "boxes" and "objects" in metrics else line.label
-
-
 def _cells(metrics: Mapping[str, Any], line: Line) -> list[str]:
     form = f".{line.digits}f"
-    base = _defined(lookup(metrics["base"], line.key))
+    base = defined(lookup(metrics["base"], line.key))
     if "tuned" not in metrics:
         return [_number(base, form), _interval(inner(metrics["base"], "ci95", line.key), form)]
-    tuned, delta = _defined(lookup(metrics["tuned"], line.key)), metrics["delta"]
+    tuned, delta = defined(lookup(metrics["tuned"], line.key)), metrics["delta"]
     interval = _interval(inner(delta, "ci95", line.key), f"+{form}")
     return [_number(base, form), _number(tuned, form), _number(tuned - base, f"+{form}"), interval, _p(delta, line.key)]
-
-
-def _defined(value: float | None) -> float:
-    """What a file holds as null is NaN."""
-    return math.nan if value is None else value
 
 
 def _number(value: float, form: str) -> str:
@@ -67,11 +54,11 @@ def _interval(bounds: Sequence[float | None] | None, form: str) -> str:
     """Nothing where there is no interval."""
     if bounds is None:
         return ""
-    low, high = map(_defined, bounds)
+    low, high = map(defined, bounds)
     return _UNDEFINED if math.isnan(low) else f"[{low:{form}}, {high:{form}}]"
 
 
 def _p(delta: Mapping[str, Any], key: str) -> str:
     """Nothing where nothing was tested."""
-    value = _defined(inner(delta, "p", key))
+    value = defined(inner(delta, "p", key))
     return "" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"

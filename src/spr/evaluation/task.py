@@ -46,19 +46,22 @@ SMALL, MEDIUM = 32.0**2, 96.0**2
 
 
 class Task(ABC, Generic[AnyItem]):
-    """One task by one protocol. `name` is the recipe's section, `unit` what its predictions are called in tables.
+    """One task by one protocol. `name` is the recipe's section, `unit` what its predictions are called in tables, and
+    `items_are` what its files hold, where that is something else. `measured`: its files state no sizes of photos.
 
     `keys` name its quantities, from the outside in: `acc/0.5` stands in metrics.json as `{"acc": {"0.5": ...}}`.
     """
 
     name: str
     unit: str
+    items_are: str = ""
+    measured: bool = False
     keys: tuple[str, ...]
 
     def ask(self, item: AnyItem, dialect: Dialect) -> Question:
         """The question about one item, in the model's words; none about a photo that is not there, which nobody is asked."""
         prompt = self.prompt(item, dialect) if item.width and item.height else ""
-        return Question(item.item_id, item.path, item.width, item.height, prompt)
+        return Question(item.item_id, item.path, item.width, item.height, prompt, self.measured)
 
     @abstractmethod
     def prompt(self, item: AnyItem, dialect: Dialect) -> str:

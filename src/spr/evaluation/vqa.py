@@ -21,6 +21,7 @@ class _Vqa(Task[VqaItem]):
     answer. Results are broken down by the question's type where the file tells it."""
 
     unit = "questions"
+    measured = True
     keys = ("accuracy",)
 
     def prompt(self, item: VqaItem, dialect: Dialect) -> str:

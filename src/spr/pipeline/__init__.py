@@ -3,7 +3,8 @@
 The one place that imports every stage. Not here: how a shard is made (`spr.running`), what a stage does.
 """
 
-from spr.pipeline.evaluating import adapter_of, evaluate
+from spr.pipeline.evaluating import evaluate
+from spr.pipeline.owning import adapter_of
 from spr.pipeline.planning import PlanRow, plan
 from spr.pipeline.rescoring import evaluate_files, write_questions
 from spr.pipeline.run import STAGES, existing, export_pairs, opened, report, run, train

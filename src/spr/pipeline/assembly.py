@@ -25,7 +25,7 @@ from spr.models.base import Dialect
 from spr.pairs import PairStage
 from spr.queries import QueryStage
 from spr.recipe import Recipe, Source
-from spr.recipe_evaluation import BenchData, Judge, TaskSet
+from spr.recipe_evaluation import BenchData, Judge, SplitData, TaskSet
 from spr.records import QueryCandidates, QueryScores, RegionQuery, Scene
 from spr.rewards.scorer import Scorer
 from spr.rewards.stage import ScoreStage
@@ -91,13 +91,15 @@ def pair_store(run: RunDir) -> ShardStore:
 @dataclass(frozen=True, slots=True)
 class Evaluated:
     """One data set of one task: its steps, the way to its items once they are there, the size of the full split when `limit`
-    cuts it, and what reading a COCO file for it gave."""
+    cuts it, what its data are called (`name`, `split`, and the `sha256` of the file), and what reading a COCO file for it
+    gave."""
 
     id: str
     task: Task[Any]
     steps: tuple[Step, ...]
     items: Callable[[], Sequence[Any]]
     subset_of: int | None
+    data: Mapping[str, str]
     reading: SceneReading | None = None
 
     def side(self, name: str) -> Step | None:
@@ -116,14 +118,16 @@ class Evaluated:
 def task_sets(recipe: Recipe, name: str | None = None) -> list[TaskSet]:
     """The data sets that `name` means, a task (all of its sets) or one set; without a name all of the recipe's.
 
-    Raises RecipeError for a name that the recipe has no section for.
+    Raises RecipeError for a name that the recipe has no section or no data set for.
     """
     sets = recipe.evaluation.sets()
     found = [one for one in sets if name in (None, one.kind, one.id)]
     if name is not None and not found:
-        known = f"; it has {', '.join(one.id for one in sets)}" if sets else ""
+        known = f"; the recipe has {', '.join(one.id for one in sets)}" if sets else ""
+        if any(one.kind == name.split("/")[0] for one in sets):
+            raise RecipeError(f"--task {name}: there is no such data set{known}")
         raise RecipeError(
-            f"the recipe has no section evaluation.{name.replace('/', ', ')}; add one with annotations and image_root{known}"
+            f"the recipe has no section evaluation.{name.split('/')[0]}; add one with its annotations and image_root{known}"
         )
     return found
 
@@ -147,7 +151,8 @@ def _read(recipe: Recipe, run: RunDir, one: TaskSet, adapter: Path | None, say: 
             say(f"evaluation.{one.id} has no judge, so the answers are saved and not judged; {_ADD_A_JUDGE}")
         else:
             steps += [_judging(recipe, run, one, task, found, one.data.judge, step) for step in steps]
-    return Evaluated(one.id, task, tuple(steps), lambda: found.items, found.total if len(found.items) < found.total else None)
+    total = found.total if len(found.items) < found.total else None
+    return Evaluated(one.id, task, tuple(steps), lambda: found.items, total, data_of(one, found.digest))
 
 
 def _regions(recipe: Recipe, run: RunDir, one: TaskSet, adapter: Path | None, say: Say) -> Evaluated:
@@ -162,7 +167,15 @@ def _regions(recipe: Recipe, run: RunDir, one: TaskSet, adapter: Path | None, sa
     ask = partial(_questions, task=task, dialect=dialects.of(recipe.model))
     questions = StoreInput((store,), ask, recipe.shard_size, scenes.count())
     steps = (_asking(recipe, run, one, side, its, questions, name) for side, its in _sides(adapter))
-    return Evaluated(one.id, task, (queries, *steps), store.all_rows, None, reading)
+    subset_of = reading.images if data.limit is not None and data.limit < reading.images else None
+    named = data_of(one, reading.digest)
+    return Evaluated(one.id, task, (queries, *steps), store.all_rows, subset_of, named, reading)
+
+
+def data_of(one: TaskSet, digest: str) -> dict[str, str]:
+    """What a result says of its data."""
+    split = one.data.split if isinstance(one.data, SplitData) else None
+    return {"name": one.data.called, **({"split": split} if split else {}), "sha256": digest}
 
 
 def _questions(rows: Sequence[RegionQuery], task: Regions, dialect: Dialect) -> list[Question]:

@@ -41,15 +41,15 @@ def write_metrics(run: RunDir) -> dict[str, Any]:
 
 
 def task_results(run: RunDir) -> dict[str, Any]:
-    """The metrics of every evaluated data set that the run's recipe still names, by its id, in the order of the tasks."""
+    """The metrics of every evaluated data set that the run's recipe still names, by its id, in the order of the recipe."""
     if run.recipe_values() is None:
         return {}
-    named = {one.id for one in run.recipe().evaluation.sets()}
-    return {name: metrics for name, metrics in results_on_disk(run).items() if name in named}
+    held = results_on_disk(run)
+    return {one.id: held[one.id] for one in run.recipe().evaluation.sets() if one.id in held}
 
 
 def results_on_disk(run: RunDir) -> dict[str, Any]:
-    """The same of every data set that was ever evaluated into the directory."""
+    """The same of every data set that was ever evaluated into the directory, in the order of the tasks."""
     found = {name: read_json(run.path / "eval" / name / "metrics.json") for name in _sets(run)}
     return {name: metrics for name, metrics in found.items() if metrics is not None}
 

@@ -17,14 +17,15 @@ from typing import Any
 from spr.errors import DataError, RecipeError
 from spr.evaluation.given_boxes import frame_doubt, score_boxes, unreadable_note
 from spr.evaluation.rec import Rec
-from spr.evaluation.registry import make_task, read_items
+from spr.evaluation.registry import make_task, protocol_of, read_items
 from spr.evaluation.task import Task
 from spr.items import CaptionItem, Question, RecItem, SentenceItem
 from spr.models import dialects
-from spr.pipeline.assembly import BASE, TUNED, evaluation_task, task_sets
-from spr.pipeline.evaluating import adapter_of, check_protocol, count_set, own_recipe, write_predictions, write_tables
+from spr.pipeline.assembly import BASE, TUNED, data_of, evaluation_task, task_sets
+from spr.pipeline.evaluating import count_set, forget, write_predictions, write_tables
 from spr.pipeline.funnel import of_source, write_source
 from spr.pipeline.metrics import results_on_disk, write_metrics
+from spr.pipeline.owning import adapter_of, check_protocol, check_recipe_owned, own_recipe
 from spr.recipe import Recipe
 from spr.recipe_evaluation import TaskSet
 from spr.records import Prediction, RegionQuery
@@ -37,11 +38,12 @@ from spr.sources.predictions_file import PredictionsFile, read_predictions
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A data set: what scores it, its items, and how many the full split has."""
+    """A data set: what scores it, its items, the full split's size where these are a part of it, and what it is called."""
 
     task: Task[Any]
     items: Sequence[Any]
-    total: int
+    subset_of: int | None
+    data: Mapping[str, str]
 
 
 def evaluate_files(recipe: Recipe, out: Path, name: str | None, base: Path, tuned: Path | None = None) -> dict[str, Any]:
@@ -59,10 +61,11 @@ def evaluate_files(recipe: Recipe, out: Path, name: str | None, base: Path, tune
     with run.lock():
         _check_free(run)
         check_protocol(recipe, run)
-        own_recipe(recipe, run, [one])
+        check_recipe_owned(recipe, run, [one])
         asked = _asked(recipe, run, one)
         _check_items(asked, files, one)
         _check_pairs(asked, files)
+        own_recipe(recipe, run, [one])
         metrics = _scored(recipe, run, one, asked, files)
         write_metrics(run)
         write_tables(run)
@@ -107,12 +110,12 @@ def _about(item: Any) -> dict[str, Any]:
 
 def _only(recipe: Recipe, name: str | None) -> TaskSet:
     if name is None:
-        raise RecipeError("answers in files are of one data set; name it with --task")
+        raise RecipeError("files hold the questions of one data set, and the answers to it; name it with --task")
     sets = task_sets(recipe, name)
     if len(sets) > 1:
         raise RecipeError(f"--task {name} has {len(sets)} data sets; name one of {', '.join(one.id for one in sets)}")
     if sets[0].kind == "ferret_bench":
-        raise RecipeError(f"--task {name}: a judge says what its answers are worth; they are not scored from files")
+        raise RecipeError(f"--task {name}: a judge says what its answers are worth, so it is asked and scored by a run alone")
     return sets[0]
 
 
@@ -132,12 +135,14 @@ def _read(path: Path, side: str, one: TaskSet, recipe: Recipe) -> PredictionsFil
 
 def _check_file_protocol(file: PredictionsFile, side: str, kind: str, protocol: str) -> None:
     """Refuse what was scored by another protocol, and bare answers of a run to questions of another. Raises DataError."""
-    if file.protocol not in (None, protocol):
+    if file.protocol not in (None, protocol_of(kind, protocol)):
         raise DataError(
             f"--{side} {file.path} was scored by protocol {file.protocol}, and evaluation.protocol is {protocol}; set "
             f"evaluation.protocol={file.protocol}, or give answers that were asked for by {protocol}"
         )
-    if not file.of_run or file.protocol or type(make_task(kind, "plain")).prompt is type(make_task(kind, "ferret")).prompt:
+    if not file.of_run or file.protocol or protocol_of(kind, protocol) == protocol_of(kind, _other(protocol)):
+        return
+    if type(make_task(kind, "plain")).prompt is type(make_task(kind, "ferret")).prompt:
         return
     asked = _protocol_of_run(file.path)
     if asked is None:
@@ -147,6 +152,10 @@ def _check_file_protocol(file: PredictionsFile, side: str, kind: str, protocol: 
             f"--{side} {file.path} holds answers to the questions of protocol {asked}, and evaluation.protocol is {protocol}, "
             f"which asks others; set evaluation.protocol={asked}, or ask again"
         )
+
+
+def _other(protocol: str) -> str:
+    return "plain" if protocol == "ferret" else "ferret"
 
 
 def _protocol_of_run(path: Path) -> str | None:
@@ -171,11 +180,16 @@ def _asked(recipe: Recipe, run: RunDir, one: TaskSet) -> _Asked:
             write_source(run, made.reading, Path("eval", one.id))
         LocalEngine(recipe.resources.devices, recipe.resources.threads).run(made.steps[0])
         items = made.items()
-        return _Asked(made.task, items, len(items))
+        if not items:
+            raise DataError(
+                f"{one.data.annotations}: no region could be drawn from it, so there is nothing to answer; see queries"
+            )
+        return _Asked(made.task, items, made.subset_of, made.data)
     found = read_items(one)
     for note in found.notes:
         say(note)
-    return _Asked(make_task(one.kind, recipe.evaluation.protocol), found.items, found.total)
+    total = found.total if len(found.items) < found.total else None
+    return _Asked(make_task(one.kind, recipe.evaluation.protocol), found.items, total, data_of(one, found.digest))
 
 
 def _check_items(asked: _Asked, files: Mapping[str, PredictionsFile], one: TaskSet) -> None:
@@ -207,7 +221,8 @@ def _check_pairs(asked: _Asked, files: Mapping[str, PredictionsFile]) -> None:
 
 def _scored(recipe: Recipe, run: RunDir, one: TaskSet, asked: _Asked, files: Mapping[str, PredictionsFile]) -> dict[str, Any]:
     found: dict[str, list[Prediction]] = {}
-    said: dict[str, Any] = {"from": {}}
+    said: dict[str, Any] = {"data": asked.data, "from": {}}
+    forget(run, one)
     for side, file in files.items():
         judged = _judged(recipe, f"{one.id}/{side}", asked, file)
         found[side] = [row for predictions in judged.values() for row in predictions]
@@ -216,10 +231,10 @@ def _scored(recipe: Recipe, run: RunDir, one: TaskSet, asked: _Asked, files: Map
             say(f"{file.path.name}: {note}")
         said["from"][side] = {"file": file.path.name, "sha256": file.digest} | ({"notes": notes} if notes else {})
         write_predictions(recipe, run, one, side, judged)
-    if TUNED not in files:
-        for name in ("predictions.parquet", "metrics.json"):
-            (run.evaluation(one.id, TUNED) / name).unlink(missing_ok=True)
-    subset_of = asked.total if len(files[BASE].rows) < asked.total else None
+    fewer = len(files[BASE].rows) < len(asked.items)
+    subset_of = asked.subset_of or (len(asked.items) if fewer else None)
+    if subset_of and asked.task.items_are and (asked.subset_of or one.kind != "regions"):
+        said["subset_unit"] = asked.task.items_are
     return count_set(recipe, run, one, asked.task, found, subset_of, said)
 
 

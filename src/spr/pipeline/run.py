@@ -12,8 +12,9 @@ from spr.models import dialects
 from spr.models.writing import describe
 from spr.pipeline import funnel, planning, refusals
 from spr.pipeline.assembly import DATA, evaluation_task, pair_store
-from spr.pipeline.evaluating import adapter_of, check_protocol, evaluate_set, write_tables
+from spr.pipeline.evaluating import evaluate_set, write_tables
 from spr.pipeline.metrics import write_metrics
+from spr.pipeline.owning import adapter_of, check_asked, check_protocol
 from spr.recipe import Recipe
 from spr.records import PreferencePair
 from spr.running.devices import device_names, free_memory, limit_threads
@@ -43,6 +44,7 @@ def run(recipe: Recipe, out: Path, until: str | None = None, force: bool = False
         refusals.check_recipe_runs(recipe, STAGES[: last + 1])
         if last >= STAGES.index("eval"):
             check_protocol(recipe, directory)
+            check_asked(directory)
         reading = read_scenes(recipe.source, recipe.queries, say)
         steps = _begin(recipe, directory, reading, until, force)
         refusals.check_reachable(recipe, steps)
@@ -60,9 +62,11 @@ def run(recipe: Recipe, out: Path, until: str | None = None, force: bool = False
         if last >= STAGES.index("train"):
             _train_if_any(recipe, directory)
         if last >= STAGES.index("eval"):
+            tuned = adapter_of(directory)
             for one in recipe.evaluation.sets():
-                task = evaluation_task(recipe, directory, one, adapter_of(directory), say)
-                evaluate_set(recipe, directory, engine, one, task)
+                # What its file has to say was said before anything ran.
+                task = evaluation_task(recipe, directory, one, tuned, lambda _: None)
+                evaluate_set(recipe, directory, engine, one, task, tuned)
             write_tables(directory)
         write_metrics(directory)
         if last >= STAGES.index("report"):
@@ -118,8 +122,7 @@ def existing(out: Path) -> RunDir:
 
 def _begin(recipe: Recipe, directory: RunDir, reading: SceneReading, until: str | None, force: bool) -> dict[str, Step]:
     """Refuse or clear what is stale, then put the recipe and the source's counts down."""
-    # What the tasks' files have to say is said when their turn comes.
-    found = planning.survey(recipe, directory, reading.scenes, lambda _: None, until)
+    found = planning.survey(recipe, directory, reading.scenes, say, until)
     if found.stale and not force:
         raise ResumeError(planning.refusal(recipe, directory, found.stale))
     planning.clear(directory, found)

@@ -131,7 +131,7 @@ def _answered(metrics: Mapping[str, Any], layout: Layout) -> bool:
 def _table(task_id: str, metrics: Mapping[str, Any], layout: Layout) -> Table:
     telling = _telling(layout)
     return Table(
-        title=heading(task_id, layout),
+        title=heading(task_id, layout, metrics),
         unit=layout.unit,
         rows=layout_rows(metrics, layout),
         headline=row_of(metrics, telling[-1]),

@@ -32,12 +32,14 @@ class SceneReading:
 
     `annotations` counts every annotation of the file once: under `usable`, or under the reason why it is not used
     (beyond_limit, image_dropped, unknown_image, duplicate_annotation, unknown_category, iscrowd, isfake, isreflected,
-    malformed_box, nan_box, negative_size, zero_area, out_of_bounds, too_small). `digest` is the sha256 of the file.
+    malformed_box, nan_box, negative_size, zero_area, out_of_bounds, too_small). `images` is the number of images in the file,
+    `digest` the sha256 of the file.
     """
 
     scenes: tuple[Scene, ...]
     dropped: tuple[Dropped, ...]
     annotations: dict[str, int]
+    images: int
     digest: str
 
 
@@ -81,6 +83,7 @@ def scenes_of(
         ),
         dropped=tuple(Dropped(frame.image_id, "source", "no_image_size") for frame in kept if frame.size is None),
         annotations=dict(sorted(reader.counts.items())),
+        images=len(frames),
         digest=digest,
     )
 

@@ -156,7 +156,7 @@ def _record(table: pa.Table) -> type[Answer] | type[Prediction] | None:
 def _table(path: Path) -> tuple[pa.Table, str]:
     try:
         raw = path.read_bytes()
-        table = pq.read_table(pa.BufferReader(raw), partitioning=None)
+        table = pq.read_table(pa.BufferReader(raw), partitioning=None, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}; copy it again, or make it again") from None
     record = _record(table)

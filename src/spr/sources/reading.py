@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from spr.boxes import Size
 from spr.errors import DataError
-from spr.images import ImageFault, resolve
+from spr.images import ImageFault, resolve, upright_size
 from spr.items import Shown
 
 AnyItem = TypeVar("AnyItem", bound=Shown)
@@ -93,11 +93,10 @@ def sizes(image_root: Path, paths: Sequence[str]) -> dict[str, Size]:
 def _size(image_root: Path, path: str) -> Size:
     try:
         with Image.open(resolve(image_root, path)) as image:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            return (image.height, image.width) if turned else image.size
+            return upright_size(image)
     except ImageFault as fault:
         raise DataError(f"an image is refused, {fault}") from None
-    except (OSError, UnidentifiedImageError, ValueError):
+    except Exception:  # What a decoder cannot open is dropped, under its reason, when it is asked about.
         return (0, 0)
 
 

@@ -23,6 +23,7 @@ from PIL import Image
 
 from spr.boxes import Size
 from spr.errors import DataError
+from spr.images import upright_size
 from spr.items import RecItem
 from spr.sources.fields import check_inside, ident, listed, shown, text, xywh
 from spr.sources.following import Meter, Tick, megabytes, unseen
@@ -150,7 +151,7 @@ def _size(image: Any, where: str) -> Size:
         raise DataError(f"{where} has image {shown(image)}; it must be {{bytes, path}} with the photo's bytes")
     try:
         with Image.open(io.BytesIO(content)) as photo:
-            return photo.size
+            return upright_size(photo)
     except Exception as error:  # Decoders fail on broken files in many ways; each of them is this one fault.
         raise DataError(f"{where} has an image that cannot be read ({str(error)[:80]!r}); download the file again") from None
 

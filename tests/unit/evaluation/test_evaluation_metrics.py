@@ -21,7 +21,7 @@ THRESHOLDS = ["0.5", "0.6", "0.7", "0.8", "0.9"]
 
 def test_rec_metrics_are_laid_out_as_the_run_directory_promises() -> None:
     metrics = rec_metrics(rec(BASE), rec(TUNED))
-    assert list(metrics) == ["n", "images", "protocol", "base", "tuned", "delta", "by"]
+    assert list(metrics) == ["n", "images", "protocol", "draws", "base", "tuned", "delta", "by"]
     assert (metrics["n"], metrics["images"], metrics["protocol"]) == (4, 2, "plain")
     for side in ("base", "tuned"):
         assert list(metrics[side]) == ["acc", "mean_acc", "mean_iou", "parse_rate", "truncation_rate", "ci95"]
@@ -101,9 +101,9 @@ def test_an_item_that_base_answers_twice_and_tuned_once_cannot_be_compared() -> 
 
 def test_without_a_tuned_model_there_is_only_base() -> None:
     alone = rec_metrics(rec(BASE, size=["small", "small", "large", "large"]), None)
-    assert list(alone) == ["n", "images", "protocol", "base", "by"]
+    assert list(alone) == ["n", "images", "protocol", "draws", "base", "by"]
     assert set(alone["by"]["size"]["small"]) == {"n", "base"}
-    assert list(region_metrics(regions([(1, 1, 1, 1)]), None)) == ["n", "images", "protocol", "objects", "base", "by"]
+    assert list(region_metrics(regions([(1, 1, 1, 1)]), None)) == ["n", "images", "protocol", "draws", "objects", "base", "by"]
 
 
 def test_a_subset_is_marked() -> None:

@@ -40,7 +40,7 @@ def test_the_rec_table_shows_gains_with_their_intervals_and_p_values() -> None:
     names = [*(f"Acc@0.{n}" for n in range(5, 10)), "mean of the five", "mean IoU", "readable, %", "cut off, %"]
     assert [row[0] for row in rows] == names
     assert rows[-2] == ["readable, %", "75.00", "100.00", "+25.00", "", ""]
-    assert "Referring expressions (4 expressions, subset of 10,834)" in text
+    assert "Referring expressions (4 expressions, 1 images, subset of 10,834)" in text
     assert "95 % interval ┃ p" in text
 
 
@@ -54,18 +54,18 @@ def test_a_small_p_value_is_said_as_a_bound() -> None:
 
 def test_the_name_of_a_data_set_stands_in_the_title() -> None:
     ((_, text),) = tables("rec/refcoco_val", rec_metrics(rec(BASE), None))
-    assert "Referring expressions, refcoco_val (4 expressions)" in text
+    assert "Referring expressions, refcoco_val (4 expressions, 2 images)" in text
 
 
 def test_a_table_says_what_was_dropped() -> None:
     metrics = rec_metrics(rec(BASE, 4), rec(TUNED, 4)) | {"dropped": {"image_missing": 1200, "refused": 1}}
     ((_, text),) = tables("rec", metrics)
-    assert "(4 expressions; dropped: image_missing 1,200, refused 1)" in text
+    assert "(4 expressions, 1 images, 1,200 left out: image missing, 1 left out: refused)" in text
 
 
 def test_a_table_says_when_answers_were_read_by_ferrets_protocol() -> None:
     ((_, text),) = tables("rec", rec_metrics(rec(BASE), None, Counting(HOW.draws, 0, "ferret")))
-    assert "(4 expressions; by Ferret's protocol)" in text
+    assert "(4 expressions, 2 images, by Ferret's protocol)" in text
     ((_, plain),) = tables("rec", rec_metrics(rec(BASE), None))
     assert "protocol" not in plain
 
@@ -81,14 +81,14 @@ def test_the_regions_table() -> None:
     ((rows, _),) = tables("regions", region_metrics(before, after))
     assert rows[0] == ["localization score", "0.500", "0.700", "+0.200", "[+0.200, +0.200]", "1.000"]
     assert [row[0] for row in rows[1:]] == [
-        "boxes a description (2.00 objects)",
+        "boxes a description",
         "right count, %",
         "all names right, %",
         "readable, %",
         "cut off, %",
     ]
     ((alone, _),) = tables("regions", region_metrics(before, None))
-    assert alone[1] == ["boxes a description (2.00 objects)", "4.00", "[4.00, 4.00]"]
+    assert alone[1] == ["boxes a description", "4.00", "[4.00, 4.00]"]
 
 
 def recalls(first: float) -> dict[str, Any]:

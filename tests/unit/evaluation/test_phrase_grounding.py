@@ -63,6 +63,18 @@ def test_case_and_punctuation_of_a_phrase_do_not_count_and_other_words_do() -> N
     assert (hat.status, hat.box, hat.payload["any@1"]) == ("none", None, 0)
 
 
+@pytest.mark.parametrize("between", [" ", ", ", " and ", ""])
+def test_boxes_one_after_the_other_are_of_one_phrase(between: str) -> None:
+    men, hat = scored(f"two men [800, 800, 900, 900]{between}[0, 0, 100, 100], a red hat [300, 0, 400, 100]")
+    assert [men.payload[f"any@{k}"] for k in (1, 5)] == [0, 1]
+    assert (men.payload["boxes"], hat.payload["any@1"]) == (2, 1)
+
+
+def test_a_box_after_other_words_is_not() -> None:
+    men, _ = scored("two men [800, 800, 900, 900] near [0, 0, 100, 100]")
+    assert men.payload["boxes"] == 1
+
+
 def test_a_phrase_whose_box_cannot_be_read_says_so() -> None:
     men, _ = scored("two men [400, 0, 300, 100]")
     assert (men.status, men.box, men.iou) == ("unreadable", None, 0)
