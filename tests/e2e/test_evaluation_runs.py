@@ -123,7 +123,7 @@ def test_a_run_with_several_data_sets_shows_and_reports_each(
     for title in (
         "Referring expressions, few (4 expressions",
         "Referring expressions, more (6 expressions",
-        "POPE (5 questions",
+        "POPE, pope (5 questions",
     ):
         assert title in shown
     status = next(table for table in status_tables(copy) if getattr(table, "title", None) == "Funnel")
