@@ -83,7 +83,8 @@ def _categories(content: Mapping[str, Any], where: str) -> dict[str, str] | None
     names = {}
     for place, one in enumerate(listed(content, "categories", where, least=0)):
         at = f"{where}: categories[{place}]"
-        names[ident(entry(one, at), "id", at)] = text(one, "name", at).strip()
+        name = text(entry(one, at), "name", at).strip()
+        names[ident(one, "id", at)] = name
     return names
 
 

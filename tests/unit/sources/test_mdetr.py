@@ -144,6 +144,7 @@ def sentence(read: Callable[..., Any], content: Any, how: Any = read_rec) -> str
         (expressions(images=[expressions()["images"][0], 5]), "images[1] is no object: 5"),
         (expressions(annotations=[5, 5]), "annotations[0] is no object: 5"),
         (expressions(categories=[{"id": 51}]), "categories[0] has name None"),
+        (expressions(categories=[None]), "categories[0] is no object: None"),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_its_place(read: Callable[..., Any], content: Content, said: str) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from told import Told
 
 from spr.errors import DataError
 from spr.items import CaptionItem, RecItem
@@ -19,9 +20,10 @@ from spr.sources.expressions import read_captions, read_rec
 PHOTO = "COCO_train2014_000000581857.jpg"
 
 
-def jpeg(width: int = 64, height: int = 48) -> bytes:
-    content = io.BytesIO()
-    Image.new("RGB", (width, height)).save(content, "JPEG")
+def jpeg(width: int = 64, height: int = 48, orientation: int = 1) -> bytes:
+    content, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (width, height)).save(content, "JPEG", exif=exif)
     return content.getvalue()
 
 
@@ -92,6 +94,29 @@ def test_a_limit_reads_no_photo_beyond_it(folder: Path) -> None:
         read_rec(path, folder)
 
 
+def test_a_photo_that_begins_the_second_batch_is_found(folder: Path) -> None:
+    """Photos are read 64 at a time."""
+    other = {"bytes": jpeg(80, 60), "path": None}
+    rows = [row(str(n), f"the {n}", image=other if n == 64 else row()["image"]) for n in range(66)]
+    items = read_rec(write(folder / "x", rows), folder).items
+    assert [(item.item_id, item.size) for item in items[63:]] == [("63-0", (64, 48)), ("64-0", (80, 60)), ("65-0", (64, 48))]
+    assert read_rec(folder / "x", folder, limit=65).items == items[:65]
+
+
+def test_hashing_and_the_sizes_of_photos_are_told(folder: Path) -> None:
+    for number, one in enumerate(ROWS):
+        write(folder / "data" / f"val-{number:05}-of-00002.parquet", [one])
+    told = Told()
+    read_rec(folder / "data", folder, meter=told)
+    assert told.works == [("hashing data", 2, "MB", [1, 1]), ("sizes of the photos in data", 2, "photos", [1, 1])]
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_a_photo_that_exif_turns_has_its_sides_swapped(folder: Path, orientation: int) -> None:
+    path = write(folder / "x", [row("1", "a", image={"bytes": jpeg(64, 48, orientation), "path": None})])
+    assert read_rec(path, folder).items[0].size == (48, 64)
+
+
 def test_shards_of_a_split_are_one_file(folder: Path) -> None:
     for number, one in enumerate(ROWS):
         write(folder / "data" / f"val-{number:05}-of-00002.parquet", [one])
@@ -135,6 +160,12 @@ def test_what_is_missing_among_shards_is_said(folder: Path) -> None:
     write(data / "more.parquet", ROWS)
     assert "holds more.parquet; shards are called" in sentence(data, "val")
     assert "is one file, for which split 'val' has no meaning" in sentence(data / "more.parquet", "val")
+
+
+def test_the_last_shard_is_missed_too(folder: Path) -> None:
+    for number in (0, 1):
+        write(folder / "data" / f"val-0000{number}-of-00003.parquet", ROWS)
+    assert "holds 2 of the 3 shards that val-00000-of-00003.parquet is one of" in sentence(folder / "data")
 
 
 @pytest.mark.parametrize(
