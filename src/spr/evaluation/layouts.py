@@ -145,7 +145,8 @@ _FEW_IMAGES = 20
 def doubt(metrics: Mapping[str, Any]) -> str:
     """What a reader has to be told of the intervals; nothing where they can be trusted."""
     images = metrics.get("images", _FEW_IMAGES)
-    return f"With {images} images the bootstrap's intervals are too narrow; go by p." if images < _FEW_IMAGES else ""
+    instead = "; go by p" if "delta" in metrics else ""
+    return f"With {images} images the bootstrap's intervals are too narrow{instead}." if images < _FEW_IMAGES else ""
 
 
 def size_parts(layout: Layout, metrics: Mapping[str, Any]) -> list[str]:
@@ -159,5 +160,6 @@ def size_parts(layout: Layout, metrics: Mapping[str, Any]) -> list[str]:
         parts.append(f"{metrics['objects']:.2f} objects in a region")
     parts += [f"{number:,} left out: {reason.replace('_', ' ')}" for reason, number in metrics.get("dropped", {}).items()]
     if "from" in metrics:
-        parts.append(f"answers from {' and '.join(side['file'] for side in metrics['from'].values())}")
+        files = dict.fromkeys(side["file"] for side in metrics["from"].values())
+        parts.append(f"answers from {' and '.join(files)}")
     return parts

@@ -16,6 +16,7 @@ from spr.evaluation.region_description import RegionDescription
 from spr.evaluation.task import Task
 from spr.evaluation.vqa import Gqa, TextVqa
 from spr.recipe_evaluation import Data, SplitData, TaskSet
+from spr.running.progress import meter
 from spr.sources.expressions import read_captions, read_rec
 from spr.sources.ferret_bench import read_ferret_bench
 from spr.sources.flickr30k import read_sentences
@@ -64,5 +65,5 @@ def protocol_of(kind: str, protocol: str) -> str:
 def read_items(one: TaskSet) -> Reading[Any]:
     """The items of a data set. Raises DataError for its files."""
     data: Data = one.data
-    split = {"split": data.split} if isinstance(data, SplitData) else {}
-    return _READERS[one.kind](data.annotations, data.image_root, data.limit, **split)
+    more: dict[str, Any] = {"split": data.split, "meter": meter} if isinstance(data, SplitData) else {}
+    return _READERS[one.kind](data.annotations, data.image_root, data.limit, **more)
