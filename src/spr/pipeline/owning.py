@@ -85,8 +85,8 @@ def check_recipe_owned(recipe: Recipe, run: RunDir, sets: Sequence[TaskSet]) -> 
             )
         if differ := changed_keys(_which(old.data), _which(now[old.id])):
             raise ResumeError(
-                f"{run.path} holds {old.id} of other data ({'; '.join(differ)}); give the new data set a name of its own, or name "
-                "another --out"
+                f"{run.path} holds {old.id} of other data ({'; '.join(differ)}); give the new data set a name of its own, or "
+                "name another --out"
             )
 
 
