@@ -15,7 +15,7 @@ import numpy as np
 from spr.boxes import Box, FloatArray, Size
 from spr.errors import ModelError
 from spr.evaluation import ferret_protocol
-from spr.evaluation.task import Task, cut_off
+from spr.evaluation.task import Task
 from spr.items import Answer, BenchItem
 from spr.models.base import Dialect
 from spr.records import Prediction
@@ -94,29 +94,14 @@ class FerretBench(Task[BenchItem]):
         """What the judge says of one answer."""
         review = self._reviews.get(self._side, {}).get(item.item_id)
         reference, given = (None if review is None else self.worth(review)) or (0.0, 0.0)
-        return [
-            Prediction(
-                task=self.name,
-                item_id=item.item_id,
-                cluster=item.path,
-                answer=answer.text,
-                box=None,
-                status="ok" if answer.text.strip() else "none",
-                iou=float("nan"),
-                payload={
-                    "reference": reference,
-                    "answer": given,
-                    "counted": float(self.counts(item.item_id)),
-                    "judged": float(review is not None and self.scores(review) is not None),
-                    "cut_off": cut_off(answer),
-                },
-                question=item.text,
-                path=item.path,
-                width=item.width,
-                height=item.height,
-                groups={"category": item.category},
-            )
-        ]
+        payload = {
+            "reference": reference,
+            "answer": given,
+            "counted": float(self.counts(item.item_id)),
+            "judged": float(review is not None and self.scores(review) is not None),
+        }
+        status = "ok" if answer.text.strip() else "none"
+        return [self.prediction(item, answer, status, payload, question=item.text, groups={"category": item.category})]
 
     def columns(self, predictions: Sequence[Prediction]) -> FloatArray:
         """(n, 13): score of the reference, of the answer, and 1 for what counts; the same in each category; 1 for judged."""

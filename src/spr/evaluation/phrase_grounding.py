@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from spr.boxes import Box, FloatArray, enclosing, iou
 from spr.evaluation import ferret_protocol
 from spr.evaluation.rec import THRESHOLDS, hits
-from spr.evaluation.task import Task, cut_off, length_group, size_group
+from spr.evaluation.task import Task, length_group, size_group
 from spr.items import Answer, SentenceItem
 from spr.models.base import Dialect
 from spr.records import Mention, Prediction
@@ -64,19 +64,15 @@ class PhraseGrounding(Task[SentenceItem]):
         """What was found for one phrase."""
         phrase = item.phrases[place]
         groups = {"size": size_group(enclosing(phrase.boxes)), "length": length_group(phrase.phrase)}
-        return Prediction(
-            task=self.name,
+        return self.prediction(
+            item,
+            answer,
+            status,
+            {**ious, "boxes": float(len(boxes))},
             item_id=f"{item.item_id}#{place}",
-            cluster=item.path,
-            answer=answer.text,
             box=boxes[0] if boxes else None,
-            status=status,
             iou=ious["any@1"],
-            payload={**ious, "boxes": float(len(boxes)), "cut_off": cut_off(answer)},
             question=phrase.phrase,
-            path=item.path,
-            width=item.width,
-            height=item.height,
             truth=phrase.boxes,
             groups=groups | ({"type": phrase.types[0]} if phrase.types else {}),
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spr.boxes import FloatArray
 from spr.evaluation import ferret_protocol
-from spr.evaluation.task import Task, cut_off
+from spr.evaluation.task import Task
 from spr.evaluation.vqa_answers import strict_yes_no
 from spr.items import Answer, YesNoItem
 from spr.models.base import Dialect
@@ -41,28 +41,10 @@ class Pope(Task[YesNoItem]):
         """What was said, against the label."""
         said = self.read(answer.text)
         given = bool(answer.text.strip())
-        return [
-            Prediction(
-                task=self.name,
-                item_id=item.item_id,
-                cluster=item.path,
-                answer=answer.text,
-                box=None,
-                status="none" if not given else "unreadable" if said is None else "ok",
-                iou=float("nan"),
-                payload={
-                    "label": float(item.label == "yes"),
-                    "said": -1.0 if said is None else float(said == "yes"),
-                    "cut_off": cut_off(answer),
-                },
-                question=item.question,
-                path=item.path,
-                width=item.width,
-                height=item.height,
-                expected=item.label,
-                groups={"label": item.label},
-            )
-        ]
+        status = "none" if not given else "unreadable" if said is None else "ok"
+        payload = {"label": float(item.label == "yes"), "said": -1.0 if said is None else float(said == "yes")}
+        words = {"question": item.question, "expected": item.label}
+        return [self.prediction(item, answer, status, payload, **words, groups={"label": item.label})]
 
     def columns(self, predictions: Sequence[Prediction]) -> FloatArray:
         """(n, 4), 0 or 1: right yes, right no, said yes, label yes."""

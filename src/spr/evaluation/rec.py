@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spr.boxes import Box, FloatArray, area, as_boxes, paired_iou
 from spr.evaluation import ferret_protocol
-from spr.evaluation.task import Task, cut_off, length_group, size_group
+from spr.evaluation.task import Task, length_group, size_group
 from spr.items import Answer, RecItem
 from spr.models.base import Dialect
 from spr.records import Prediction
@@ -86,19 +86,14 @@ class Rec(Task[RecItem]):
     def judged(self, item: RecItem, answer: Answer, box: Box | None, status: str, boxes: int) -> Prediction:
         """A box, or none, against the item's."""
         groups = {"size": size_group(item.box), "length": length_group(item.expression)}
-        return Prediction(
-            task=self.name,
-            item_id=item.item_id,
-            cluster=item.path,
-            answer=answer.text,
+        return self.prediction(
+            item,
+            answer,
+            status,
+            {"boxes": float(boxes)},
             box=box,
-            status=status,
             iou=float(paired_iou([box], [item.box])[0]) if box else 0.0,
-            payload={"boxes": float(boxes), "cut_off": cut_off(answer)},
             question=item.expression,
-            path=item.path,
-            width=item.width,
-            height=item.height,
             truth=(item.box,),
             groups=groups | ({"category": item.category} if item.category else {}),
         )

@@ -13,7 +13,7 @@ import numpy as np
 
 from spr.boxes import FloatArray
 from spr.evaluation.cider import cider_d
-from spr.evaluation.task import Task, cut_off, size_group
+from spr.evaluation.task import Task, size_group
 from spr.items import Answer, CaptionItem
 from spr.models.base import Dialect
 from spr.records import Prediction
@@ -35,25 +35,8 @@ class RegionDescription(Task[CaptionItem]):
         """Without its CIDEr-D, which depends on the other items."""
         said = dialect.words(answer.text, item.size).strip()
         groups = {"size": size_group(item.region)} | ({"category": item.category} if item.category else {})
-        return [
-            Prediction(
-                task=self.name,
-                item_id=item.item_id,
-                cluster=item.path,
-                answer=answer.text,
-                box=None,
-                status="ok" if said else "none",
-                iou=float("nan"),
-                payload={"cut_off": cut_off(answer)},
-                question="the region in a few words",
-                path=item.path,
-                width=item.width,
-                height=item.height,
-                truth=(item.region,),
-                expected=" / ".join(item.references),
-                groups=groups,
-            )
-        ]
+        words = {"question": "the region in a few words", "expected": " / ".join(item.references)}
+        return [self.prediction(item, answer, "ok" if said else "none", {}, **words, truth=(item.region,), groups=groups)]
 
     def score_all(
         self, items: Sequence[CaptionItem], answers: Mapping[str, Answer], dialect: Dialect, tick: Callable[[int], None]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spr.boxes import FloatArray
-from spr.evaluation.task import Task, cut_off
+from spr.evaluation.task import Task
 from spr.items import Answer
 from spr.models.base import Dialect
 from spr.recipe_score import Localization
@@ -63,32 +63,17 @@ class Regions(Task[RegionQuery]):
         unreadable = len(mentions) - len(boxes)
         truth = tuple(one.box for one in item.objects)
         right_names = names_right((mention.phrase for mention in mentions), (one.category for one in item.objects))
-        return [
-            Prediction(
-                task=self.name,
-                item_id=item.query_id,
-                cluster=item.image_id,
-                answer=answer.text,
-                box=None,
-                status="none" if not mentions else "unreadable" if unreadable else "ok",
-                iou=float("nan"),
-                payload={
-                    "localization": localization_score(truth, boxes, self._localization.threshold, self._localization.binary),
-                    "boxes": float(len(boxes)),
-                    "unreadable": float(unreadable),
-                    "objects": float(len(truth)),
-                    "right_count": float(len(boxes) == len(truth)),
-                    "names_right": float(right_names),
-                    "cut_off": cut_off(answer),
-                },
-                question="what is in the region?",
-                path=item.path,
-                width=item.width,
-                height=item.height,
-                truth=truth,
-                groups={"objects": str(len(truth))},
-            )
-        ]
+        payload = {
+            "localization": localization_score(truth, boxes, self._localization.threshold, self._localization.binary),
+            "boxes": float(len(boxes)),
+            "unreadable": float(unreadable),
+            "objects": float(len(truth)),
+            "right_count": float(len(boxes) == len(truth)),
+            "names_right": float(right_names),
+        }
+        status = "none" if not mentions else "unreadable" if unreadable else "ok"
+        said = {"cluster": item.image_id, "question": "what is in the region?", "truth": truth}
+        return [self.prediction(item, answer, status, payload, **said, groups={"objects": str(len(truth))})]
 
     def columns(self, predictions: Sequence[Prediction]) -> FloatArray:
         """(n, 4); shares as 0 or 100."""

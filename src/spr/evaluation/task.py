@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,24 @@ class Task(ABC, Generic[AnyItem]):
     def score(self, item: AnyItem, answer: Answer, dialect: Dialect) -> list[Prediction]:
         """What an answer is worth: one prediction, or one for each part of the item that counts by itself."""
 
+    def prediction(self, item: AnyItem, answer: Answer, status: str, payload: Mapping[str, float], **said: Any) -> Prediction:
+        """A prediction with what an item and its answer say of themselves, and `cut_off` (0 or 1) in the payload; without a box
+        and an IoU unless they are `said`."""
+        common: dict[str, Any] = {
+            "task": self.name,
+            "item_id": item.item_id,
+            "cluster": item.path,
+            "answer": answer.text,
+            "box": None,
+            "status": status,
+            "iou": float("nan"),
+            "payload": {**payload, "cut_off": float(answer.finish_reason == "length")},
+            "path": item.path,
+            "width": item.width,
+            "height": item.height,
+        }
+        return Prediction(**{**common, **said})
+
     def score_all(
         self, items: Sequence[AnyItem], answers: Mapping[str, Answer], dialect: Dialect, tick: Callable[[int], None]
     ) -> dict[str, list[Prediction]]:
@@ -97,11 +115,6 @@ class Task(ABC, Generic[AnyItem]):
     def rights(self, predictions: Sequence[Prediction]) -> Mapping[str, NDArray[np.bool_]]:  # noqa: ARG002 (for those that have some)
         """For keys that are shares of right answers: which are right, (n,) each. McNemar's test is made of them."""
         return {}
-
-
-def cut_off(answer: Answer) -> float:
-    """1 for an answer that reached max_new_tokens, else 0."""
-    return float(answer.finish_reason == "length")
 
 
 def size_group(box: Box) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spr.boxes import FloatArray
-from spr.evaluation.task import Task, cut_off
+from spr.evaluation.task import Task
 from spr.evaluation.vqa_answers import gqa_correct, vqa_accuracy
 from spr.items import Answer, VqaItem
 from spr.models.base import Dialect
@@ -34,24 +34,11 @@ class _Vqa(Task[VqaItem]):
 
     def score(self, item: VqaItem, answer: Answer, dialect: Dialect) -> list[Prediction]:  # noqa: ARG002 (no boxes)
         """What was said, against what people said."""
-        return [
-            Prediction(
-                task=self.name,
-                item_id=item.item_id,
-                cluster=item.path,
-                answer=answer.text,
-                box=None,
-                status="ok" if answer.text.strip() else "none",
-                iou=float("nan"),
-                payload={"accuracy": self.accuracy(answer.text, item.answers), "cut_off": cut_off(answer)},
-                question=item.question,
-                path=item.path,
-                width=item.width,
-                height=item.height,
-                expected=" / ".join(dict.fromkeys(item.answers)),
-                groups={"type": item.kind} if item.kind else {},
-            )
-        ]
+        status = "ok" if answer.text.strip() else "none"
+        payload = {"accuracy": self.accuracy(answer.text, item.answers)}
+        words = {"question": item.question, "expected": " / ".join(dict.fromkeys(item.answers))}
+        groups = {"type": item.kind} if item.kind else {}
+        return [self.prediction(item, answer, status, payload, **words, groups=groups)]
 
     def columns(self, predictions: Sequence[Prediction]) -> FloatArray:
         """(n, 1): the accuracy in percent."""
