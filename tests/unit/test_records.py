@@ -43,7 +43,21 @@ def test_every_record_survives_its_table(record: type[Any], data: st.DataObject)
 
 def test_a_parquet_file_keeps_record_and_version(tmp_path: Path) -> None:
     row = records.Prediction(
-        "rec", "i", "c", "text", None, "none", 0.0, {"boxes": 2.0}, "the cup", "c.png", 9, 6, ((0, 0, 3, 3),), {"size": "small"}
+        "rec",
+        "i",
+        "c",
+        "text",
+        None,
+        "none",
+        0.0,
+        {"boxes": 2.0},
+        "the cup",
+        "c.png",
+        9,
+        6,
+        ((0, 0, 3, 3),),
+        "a cup",
+        {"size": "small"},
     )
     pq.write_table(record_tables.to_table([row], records.Prediction), tmp_path / "part.parquet")
     assert record_tables.from_table(pq.read_table(tmp_path / "part.parquet"), records.Prediction) == [row]
