@@ -14,7 +14,7 @@ from spr.tiny.scenes import SIDE, TinyObject, layout
 from spr.tiny.splits import file_name
 
 
-def write_tasks(split: range, count: int, out: Path, expressions_each: int = 3, most: int = 500) -> None:
+def write_tasks(split: range, count: int, out: Path, expressions_each: int = 3, most: int = 400) -> None:
     """Write the questions about the first `count` scenes of a range, beside their pictures.
 
     `rec.json` has up to `expressions_each` rows a scene (img_id, file_name, sents, bbox as xywh pixels, height, width);
