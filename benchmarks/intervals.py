@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,14 @@ class Answers(NamedTuple):
     base: FloatArray
     tuned: FloatArray
     images: list[str]
+
+
+def peak_mebibytes() -> float:
+    """The most memory that this process held, in MiB. Linux's ru_maxrss would count what its parent held before it."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return int(next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def answers(items: int) -> Answers:
@@ -114,8 +123,7 @@ def compare(items: int, draws: int, loop_draws: int, repeats: int) -> None:
         began = time.perf_counter()
         together(asked, draws)
         fast.append(time.perf_counter() - began)
-    # Linux counts ru_maxrss in KiB, macOS in bytes.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    peak = peak_mebibytes()
     print(f"{items} expressions in {len(loop.sizes)} images, base and tuned, {draws} draws, median of {repeats}")
     print(f"{'together':14}{statistics.median(fast):8.2f} s")
     for name, times in slow.items():
