@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from spr.refinement import Refined, refine
     from spr.rewards.composite import composite_score
     from spr.rewards.localization import localization_score
+    from spr.rewards.spatial_reward import SpatialReward
 
 _HOMES = {
     "__version__": "spr._version:__version__",
@@ -53,6 +54,7 @@ _HOMES = {
     "refine": "spr.refinement:refine",
     "composite_score": "spr.rewards.composite:composite_score",
     "localization_score": "spr.rewards.localization:localization_score",
+    "SpatialReward": "spr.rewards.spatial_reward:SpatialReward",
 }
 """Where each public name lives: `module:attribute`, or a module."""
 
@@ -69,6 +71,7 @@ __all__ = [
     "Scene",
     "SceneObject",
     "ScoredCandidate",
+    "SpatialReward",
     "SprError",
     "__version__",
     "boxes",

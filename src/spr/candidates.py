@@ -21,6 +21,7 @@ from spr.errors import RecipeError
 from spr.images import ImageFault
 from spr.models import dialects
 from spr.models.base import Dialect, Generation, GroundingModel, Request, Sampling
+from spr.models.identity import directory_digest
 from spr.models.opening import answer_each, identity_of, open_model, sampling_part
 from spr.recipe import Candidates, PromptVariant
 from spr.recipe_model import Model
@@ -81,37 +82,47 @@ class CandidateStage:
     """K candidates a query from the policy itself; candidate k is asked by `prompts[k % len(prompts)]`.
 
     A query whose image cannot be used is dropped under the image's own reason, one of whose answers a server refuses as
-    `refused`. What a server answered is kept at `log`. Raises RecipeError for prompt variants that the family cannot be asked
-    by.
+    `refused`. With `adapter`, a folder, the model as it was tuned answers. What a server answered is kept at `log`. Raises
+    RecipeError for prompt variants that the family cannot be asked by.
     """
 
     name = "candidates"
     version = 1
     output = Candidate
 
-    def __init__(self, recipe: Candidates, model: Model, image_root: Path, seed: int, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Candidates,
+        model: Model,
+        image_root: Path,
+        seed: int,
+        log: Path | None = None,
+        adapter: Path | None = None,
+    ) -> None:
         check_prompts(recipe.prompts, dialects.of(model))
         self._recipe = recipe
         self._model_recipe = model
         self._image_root = image_root
         self._seed = seed
         self._log = log
+        self._adapter = adapter
         self._model: GroundingModel | None = None
         self._notes: Counter[str] = Counter()
 
     @cached_property
     def recipe_part(self) -> dict[str, Any]:
-        """The recipe's options, the model's identity and how it is run, and the seed. Raises ModelError."""
+        """The recipe's options, the identity of model and adapter and how they are run, and the seed. Raises ModelError."""
+        tuned = {} if self._adapter is None else {"adapter": directory_digest(self._adapter)}
         batches = set() if self._model_recipe.endpoint is None else {"batch_size"}  # A server makes its own.
         return {
             "candidates": self._recipe.model_dump(mode="json", exclude=batches),
-            "model": {"identity": identity_of(self._model_recipe), **sampling_part(self._model_recipe)},
+            "model": {"identity": identity_of(self._model_recipe), **tuned, **sampling_part(self._model_recipe)},
             "seed": self._seed,
         }
 
     def setup(self, device: str) -> None:
-        """Load the policy, or reach its server. Raises ModelError."""
-        self._model = open_model(self._model_recipe, device, log=self._log)
+        """Load the policy, with its adapter if there is one, or reach its server. Raises ModelError."""
+        self._model = open_model(self._model_recipe, device, self._adapter, self._log)
 
     def prompts(self, query: RegionQuery, dialect: Dialect) -> Iterator[tuple[str, bool]]:
         """The K prompts of a query, and whether the region's crop is shown after the photo."""

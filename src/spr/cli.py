@@ -13,6 +13,7 @@ import typer
 
 from spr import conversions
 from spr.errors import RecipeError, SprError
+from spr.running.ranks import leads, rank
 
 INTERRUPTED = 130
 app = typer.Typer(
@@ -97,7 +98,8 @@ def train(directory: Run, force: Annotated[bool, typer.Option("--force", help="S
     from spr.pipeline import train as train_run
 
     trained = train_run(directory, force)
-    print(f"{trained.updates} updates on {trained.pairs} pairs: {trained.adapter}")
+    if leads():
+        print(f"{trained.updates} updates on {trained.pairs} pairs: {trained.adapter}")
 
 
 @app.command("eval")
@@ -160,14 +162,34 @@ def report(directory: Run) -> None:
 
 
 @app.command()
-def merge(directory: Run, out: NewDir) -> None:
+def merge(
+    directory: Run,
+    out: NewDir,
+    dtype: Annotated[
+        str,
+        typer.Option("--dtype", metavar="P", help="bfloat16 (what models are published in), float32, or stored: the base's."),
+    ] = "bfloat16",
+) -> None:
     """Add the adapter to the base: a model directory that others load."""
-    from spr.pipeline import adapter_of, existing
-    from spr.training.merge import merge as merge_adapter
+    from spr.pipeline import merge as merge_policy
 
-    found = existing(directory)
-    merge_adapter(found.recipe().model, adapter_of(found) or found.policy / "adapter", out)
+    print(merge_policy(directory, out, dtype).told(), file=sys.stderr)
     print(out)
+
+
+@app.command()
+def push(
+    directory: Run,
+    repository: Annotated[str, typer.Argument(metavar="REPO_ID", help="Its name on the hub: owner/name.")],
+    merged: Annotated[
+        Path | None, typer.Option("--merged", metavar="DIR", help="What `spr merge` made; default: the adapter.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a repository that only its owner sees.")] = False,
+) -> None:
+    """Upload the adapter, or the merged model, with its card to the Hugging Face hub."""
+    from spr.pipeline import push as push_policy
+
+    print(push_policy(directory, repository, merged, private))
 
 
 @app.command()
@@ -207,15 +229,19 @@ def doctor(
 
 
 def main() -> None:
-    """Entry point: runs a verb and turns its faults into one sentence and an exit code."""
+    """Entry point: runs a verb and turns its faults into one sentence and an exit code.
+
+    Of several processes that are one training every one says its fault, which may be its own alone, and which process it is.
+    """
     try:
         app()
     except SprError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{'' if leads() else f'process {rank()}: '}error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except SystemExit as end:
-        if end.code == INTERRUPTED:
-            print("interrupted; the same command again goes on from here", file=sys.stderr)
+        if end.code == INTERRUPTED and leads():
+            same = "the same command without --force" if "--force" in sys.argv else "the same command again"
+            print(f"interrupted; {same} goes on from here", file=sys.stderr)
         raise
 
 

@@ -65,6 +65,14 @@ def upright_size(image: Image.Image) -> Size:
     return (image.height, image.width) if turned else image.size
 
 
+def loaded(image: Image.Image, size: Size) -> Image.Image:
+    """A photo that is in memory already, as RGB; whoever loaded it has turned it upright. Raises ImageFault (size_mismatch)
+    when it is not of `size` = (width, height) pixels."""
+    if image.size != size:
+        raise ImageFault("size_mismatch", f"it is {image.width}x{image.height}, its annotations say {size[0]}x{size[1]}")
+    return to_rgb(image)
+
+
 def _check_header(image: Image.Image, size: Size, path: str) -> None:
     """Refuse by the header, before pixels cost memory, what no orientation can make fit."""
     if size not in (image.size, image.size[::-1]):

@@ -1,4 +1,4 @@
-"""Stage 4: the best candidate of a query, refined, against the worst.
+"""Stage 4: the best candidate of a query, refined, against the worst; or more of its candidates against each other.
 
 Knows how to rank, refine and pair; how a text is scored it is told by a `Rescorer`. Every query that makes no pair is
 dropped under its reason.
@@ -6,13 +6,14 @@ dropped under its reason.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from spr.boxes import FloatArray
 from spr.models.base import Dialect
+from spr.ranking import contests, rank, same_mentions
 from spr.recipe import Pairs
 from spr.records import Dropped, PreferencePair, QueryScores, RegionQuery, ScoredCandidate
 from spr.refinement import Refined, refine
@@ -58,18 +59,24 @@ class _Draft:
 
 
 class PairStage:
-    """Makes at most one preference pair a query. Reasons for none, in the order they are looked for:
+    """Makes preference pairs of the candidates of a query: the best against the worst, or as `per_query` says every two
+    (`all`) or the n widest apart (`top_n`); of pairs that read the same the widest counts. What makes no pair, in the order
+    it is looked for:
 
     too_few_candidates: not two to compare (or none, under `rejected: unrefined`);
     no_same_mentions: no two candidates name the same things (under `same_mentions: true` only);
-    chosen_cut_off: the best candidate stopped at its token limit;
-    equal_texts: best and worst read the same, before or after refinement;
-    small_margin: the best is less than `min_margin` above the worst;
-    no_box_matched: no box of the best meets the ground truth, so the pair would prefer words alone, and no boxes at all once
-    the strays are stripped (ours);
-    refined_worse: refined, the best is less than `min_margin` above the worst (a moved box can lose a little to the grid
+    chosen_cut_off: the better candidate stopped at its token limit;
+    equal_texts: both read the same, before or after refinement;
+    small_margin: the better is less than `min_margin` above the worse;
+    no_box_matched: no box of the better meets the ground truth, so the pair would prefer words alone, and no boxes at all
+    once the strays are stripped (ours);
+    lengths_differ: one of the texts has more than `max_length_ratio` times the words of the other;
+    refined_worse: refined, the better is less than `min_margin` above the worse (a moved box can lose a little to the grid
     it is written on, so the refined text may score below its own original; against the rejected it must hold);
     an image's own reason: the refined words must be scored again, and the image cannot be read.
+
+    A query without any pair is dropped for what its widest one lacked. Where a query gives some pairs, the others are counted
+    in the notes as not_paired_<reason>.
 
     Under `rejected: unrefined` nothing is ranked but the refined text against its original: the margin is theirs.
     """
@@ -84,26 +91,31 @@ class PairStage:
 
     @property
     def recipe_part(self) -> dict[str, Any]:
-        """The pairs' options, and what the scores of the refined texts depend on."""
-        return {"pairs": self._recipe.model_dump(mode="json"), **self._scorer.recipe_part}
+        """The pairs' options, and what the scores of the refined texts depend on. What a pair weighs in training changes no
+        pair."""
+        return {"pairs": self._recipe.model_dump(mode="json", exclude={"weights"}), **self._scorer.recipe_part}
 
     def setup(self, device: str) -> None:
         """Name the device to the scorer."""
         self._scorer.setup(device)
 
     def process(self, rows: Sequence[QueryScores]) -> Iterator[PreferencePair | Dropped]:
-        """Pair each query's candidates, in order."""
-        drafts = [self._draft(row) for row in rows]
-        texts = [(row, d.chosen, d.refined.text) for row, d in zip(rows, drafts, strict=True) if isinstance(d, _Draft)]
+        """Pair each query's candidates, in order; of one query the widest pair first. A chosen text is refined and scored again
+        once, however many it is preferred to."""
+        drafted = [self._drafts(row) for row in rows]
+        texts = [
+            (row, d.chosen, d.refined.text) for row, drafts in zip(rows, drafted, strict=True) for d in _each_chosen(drafts)
+        ]
         rescored = iter(self._scorer.rescore(texts))
-        for row, draft in zip(rows, drafts, strict=True):
-            outcome = draft if isinstance(draft, str) else self._judge(draft, next(rescored))
-            if isinstance(outcome, str):
-                yield Dropped(row.query.query_id, self.name, outcome)
-            else:
-                self._notes["refined_boxes"] += outcome.refined
-                self._notes["stripped_boxes"] += outcome.stripped
-                yield outcome
+        for row, drafts in zip(rows, drafted, strict=True):
+            scores = {draft.chosen.k: next(rescored) for draft in _each_chosen(drafts)}
+            judged = [draft if isinstance(draft, str) else self._judge(draft, scores[draft.chosen.k]) for draft in drafts]
+            pairs = [one for one in judged if isinstance(one, PreferencePair)]
+            faults = [one for one in judged if isinstance(one, str)]
+            yield from pairs
+            if not pairs:
+                yield Dropped(row.query.query_id, self.name, faults[0])
+            self._count(pairs, faults)
 
     def row_id(self, row: QueryScores) -> str:
         """The query's id."""
@@ -114,34 +126,78 @@ class PairStage:
         return row.query_id
 
     def notes(self) -> dict[str, int]:
-        """Boxes moved to the ground truth and boxes taken away in the chosen texts, since the last call."""
+        """Boxes moved to the ground truth and boxes taken away in the chosen texts, each text counted once, and what was not
+        paired in queries that gave other pairs; since the last call."""
         notes, self._notes = dict(self._notes), Counter()
         return notes
 
-    def _draft(self, row: QueryScores) -> _Draft | str:
-        """The best and the worst candidate and the refined best, or the reason why there is no pair."""
+    def _count(self, pairs: Sequence[PreferencePair], faults: Sequence[str]) -> None:
+        for pair in {pair.chosen_k: pair for pair in pairs}.values():
+            self._notes["refined_boxes"] += pair.refined
+            self._notes["stripped_boxes"] += pair.stripped
+        if pairs:
+            self._notes.update(f"not_paired_{fault}" for fault in faults)
+
+    def _drafts(self, row: QueryScores) -> list[_Draft | str]:
+        """The pairs of a query before their refined texts are scored, and the reasons why others are none, widest first; of
+        pairs that read the same the first alone."""
         compared: Sequence[ScoredCandidate] = row.candidates
-        unrefined = self._recipe.rejected == "unrefined"
-        if len(compared) < (1 if unrefined else 2):
-            return "too_few_candidates"
+        if len(compared) < (1 if self._recipe.rejected == "unrefined" else 2):
+            return ["too_few_candidates"]
         if self._recipe.same_mentions and not (compared := same_mentions(compared)):
-            return "no_same_mentions"
-        ranked = rank(compared)
-        chosen, rejected = ranked[0], ranked[0] if unrefined else ranked[-1]
+            return ["no_same_mentions"]
+        drafts: list[_Draft | str] = []
+        refined: dict[int, Refined] = {}
+        texts: set[tuple[str, str]] = set()
+        for chosen, rejected in self._contests(compared):
+            draft = self._draft(row, chosen, rejected, refined)
+            if not isinstance(draft, str):
+                if (both := (draft.refined.text, rejected.text)) in texts:
+                    continue
+                texts.add(both)
+            drafts.append(draft)
+            if len(texts) == self._recipe.n:
+                break
+        return drafts
+
+    def _contests(self, compared: Sequence[ScoredCandidate]) -> list[tuple[ScoredCandidate, ScoredCandidate]]:
+        """Who stands against whom, the better one first."""
+        if self._recipe.rejected == "unrefined":
+            best = rank(compared)[0]
+            return [(best, best)]
+        return contests(compared)[: 1 if self._recipe.per_query == "best_worst" else None]
+
+    def _draft(
+        self, row: QueryScores, chosen: ScoredCandidate, rejected: ScoredCandidate, refined: dict[int, Refined]
+    ) -> _Draft | str:
+        """One pair, or the reason why it is none. `refined` keeps the refined texts of the query's candidates."""
+        options, unrefined = self._recipe, self._recipe.rejected == "unrefined"
         if chosen.finish_reason == "length":
             return "chosen_cut_off"
         if not unrefined and chosen.text == rejected.text:
             return "equal_texts"
-        if not unrefined and chosen.composite - rejected.composite < self._recipe.min_margin:
+        if not unrefined and chosen.composite - rejected.composite < options.min_margin:
             return "small_margin"
-        gt = [item.box for item in row.query.objects]
-        added, options = self._scorer.added_objects(row), self._recipe
-        refined = refine(chosen.text, self._dialect, row.query.size, gt, options.min_iou, options.unmatched, added)
-        if refined.refined == 0:
+        if chosen.k not in refined:
+            gt, added = [item.box for item in row.query.objects], self._scorer.added_objects(row)
+            refined[chosen.k] = refine(
+                chosen.text, self._dialect, row.query.size, gt, options.min_iou, options.unmatched, added
+            )
+        better = refined[chosen.k]
+        if better.refined == 0:
             return "no_box_matched"
-        if refined.text == rejected.text:
+        if better.text == rejected.text:
             return "equal_texts"
-        return _Draft(row.query, chosen, rejected, refined)
+        if self._lengths_differ(better.text, rejected.text, row.query):
+            return "lengths_differ"
+        return _Draft(row.query, chosen, rejected, better)
+
+    def _lengths_differ(self, chosen: str, rejected: str, query: RegionQuery) -> bool:
+        """Whether one text has more than `max_length_ratio` times the words of the other, box mark-up not counted."""
+        if self._recipe.max_length_ratio is None:
+            return False
+        fewer, more = sorted(len(self._dialect.words(text, query.size).split()) for text in (chosen, rejected))
+        return more > self._recipe.max_length_ratio * fewer
 
     def _judge(self, draft: _Draft, scores: RescoredText | str) -> PreferencePair | str:
         """The pair, or the reason why the refined text makes none."""
@@ -152,8 +208,9 @@ class PairStage:
         if gain < self._recipe.min_margin:
             return "small_margin" if unrefined else "refined_worse"
         query, chosen, rejected = draft.query, draft.chosen, draft.rejected
+        which = "" if self._recipe.per_query == "best_worst" else f"-{chosen.k}-{rejected.k}"
         return PreferencePair(
-            pair_id=f"{query.query_id}-pair",
+            pair_id=f"{query.query_id}-pair{which}",
             query_id=query.query_id,
             image_id=query.image_id,
             path=query.path,
@@ -180,25 +237,6 @@ class PairStage:
         )
 
 
-def rank(candidates: Sequence[ScoredCandidate]) -> list[ScoredCandidate]:
-    """Best first by composite score; of equals the one with the smaller k comes first."""
-    return sorted(candidates, key=lambda candidate: (-candidate.composite, candidate.k))
-
-
-def same_mentions(candidates: Sequence[ScoredCandidate]) -> list[ScoredCandidate]:
-    """The candidates of the group with the largest spread of scores, all of which name the same things equally often.
-
-    Names are compared as written but for case and spacing; texts that name nothing are in no group. Of equal spreads the
-    group with the smallest k comes first. Empty when no group has two members.
-    """
-    groups: defaultdict[tuple[str, ...], list[ScoredCandidate]] = defaultdict(list)
-    for candidate in sorted(candidates, key=lambda candidate: candidate.k):
-        names = sorted(" ".join((mention.phrase or "").casefold().split()) for mention in candidate.mentions)
-        groups[tuple(names)].append(candidate)
-    usable = [group for names, group in groups.items() if any(names) and len(group) > 1]
-    return max(usable, key=_spread, default=[])
-
-
-def _spread(group: Sequence[ScoredCandidate]) -> float:
-    scores = [candidate.composite for candidate in group]
-    return max(scores) - min(scores)
+def _each_chosen(drafts: Sequence[_Draft | str]) -> list[_Draft]:
+    """One draft of each chosen candidate, in the order of the drafts."""
+    return list({draft.chosen.k: draft for draft in drafts if not isinstance(draft, str)}.values())

@@ -18,6 +18,7 @@ from spr.recipe_evaluation import Evaluation
 from spr.recipe_model import Model
 from spr.recipe_part import Fraction, Part
 from spr.recipe_score import Score
+from spr.recipe_train import SORTED, Train
 from spr.recipe_yaml import override, read_values
 
 AnyPart = TypeVar("AnyPart", bound=Part)
@@ -73,13 +74,17 @@ class Candidates(Part):
 
 
 class Pairs(Part):
-    """Stage 4. Best against worst, the best one refined."""
+    """Stage 4. Best against worst, the best one refined; or more of a query's candidates against each other."""
 
+    per_query: Literal["best_worst", "all", "top_n"] = "best_worst"
+    n: int | None = Field(None, ge=1, description="with per_query top_n: so many pairs at most, the widest apart")
     rejected: Literal["worst", "unrefined"] = "worst"
     min_margin: float = Field(0.02, ge=0, description="ours")
     min_iou: Fraction = Field(0.5, description="a box must overlap a ground-truth box by more than this to be refined")
     unmatched: Literal["strip_box", "keep", "drop_phrase"] = Field("strip_box", description="ours")
     same_mentions: bool = Field(False, description="best and worst among candidates that name the same things")
+    max_length_ratio: float | None = Field(None, ge=1, description="words of the longer text over those of the shorter one")
+    weights: Literal["equal", "margin"] = Field("equal", description="what a pair weighs in training")
 
     @model_validator(mode="after")
     def _mentions_are_compared(self) -> Pairs:
@@ -87,47 +92,14 @@ class Pairs(Part):
             raise ValueError("same_mentions compares candidates, rejected: unrefined does not; set one of the two")
         return self
 
-
-class Lora(Part):
-    """LoRA on the language model's projections; `target_modules` overrides the table by family (a regular expression)."""
-
-    r: int = Field(128, ge=1, description="ours")
-    alpha: int = Field(256, ge=1, description="ours")
-    dropout: float = Field(0.0, ge=0, lt=1)
-    target_modules: str | None = None
-
-
-LossType = Literal["sigmoid", "hinge", "ipo", "sft"]
-
-
-class Train(Part):
-    """Stage 5. DPO with the adapter-off reference, or SFT on the chosen."""
-
-    objective: Literal["dpo", "sft"] = "dpo"
-    loss_type: tuple[LossType, ...] = ("sigmoid",)
-    loss_weights: tuple[float, ...] | None = None
-    beta: float = Field(0.1, gt=0)
-    lora: Lora = Lora()
-    learning_rate: float = Field(1e-5, gt=0, description="for 7B (ours)")
-    scheduler: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
-    warmup_ratio: Fraction = 0.03
-    weight_decay: float = Field(0.0, ge=0)
-    epochs: float = Field(1.0, gt=0)
-    max_steps: int | None = Field(None, ge=1, description="updates; overrides epochs")
-    batch_size: int = Field(1, ge=1, description="pairs a device and step")
-    gradient_accumulation: int = Field(16, ge=1)
-    max_tokens: int = Field(4096, ge=1, description="budget of one sequence, image tokens included; the preflight enforces it")
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    gradient_checkpointing: bool = True
-    save_steps: int = Field(100, ge=1)
-    threads: int = Field(2, ge=1, description="CPU threads; sums of floats depend on them (ours)")
-
     @model_validator(mode="after")
-    def _losses_fit(self) -> Train:
-        if self.loss_weights is not None and len(self.loss_weights) != len(self.loss_type):
-            raise ValueError(f"{len(self.loss_weights)} loss_weights for {len(self.loss_type)} loss types")
-        if self.objective == "dpo" and set(self.loss_type) == {"sft"}:
-            raise ValueError("loss_type [sft] alone is no preference loss; set objective: sft")
+    def _pairs_are_counted(self) -> Pairs:
+        if (self.per_query == "top_n") != (self.n is not None):
+            raise ValueError("`n` goes with `per_query: top_n`, and only with it")
+        if self.per_query != "best_worst" and self.rejected == "unrefined":
+            raise ValueError(
+                f"per_query: {self.per_query} compares candidates, rejected: unrefined does not; set one of the two"
+            )
         return self
 
 
@@ -143,6 +115,7 @@ class Recipe(Part):
 
     seed: int = 0
     shard_size: int = Field(64, ge=1, description="input rows (images) a shard")
+    rounds: int = Field(1, ge=1, description="how often regions are described, paired and trained on, each by the last policy")
     source: Source
     model: Model
     queries: Queries = Queries()
@@ -152,6 +125,29 @@ class Recipe(Part):
     train: Train = Train()
     evaluation: Evaluation = Evaluation()
     resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _weights_are_used(self) -> Recipe:
+        if self.pairs.weights != "equal" and self.train.objective == "sft":
+            raise ValueError("pairs.weights weighs preferences, and train.objective: sft trains on none; set weights: equal")
+        if self.pairs.weights != "equal" and (sorting := sorted(SORTED & set(self.train.loss_type))):
+            raise ValueError(
+                f"pairs.weights weighs pairs, and train.loss_type {sorting[0]} has no loss of one pair; set weights: equal"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_have_a_policy(self) -> Recipe:
+        wants = f"rounds is {self.rounds}: from the second round on the policy that was just trained describes, "
+        if self.rounds > 1 and self.candidates.source == "file":
+            raise ValueError(
+                f"{wants}and candidates.source: file only holds what others wrote; set rounds: 1, or source: model"
+            )
+        if self.rounds > 1 and self.train.method == "full":
+            raise ValueError(f"{wants}from its adapter on, and train.method: full leaves none; set rounds: 1, or method: lora")
+        if self.rounds > 1 and self.model.endpoint is not None:
+            raise ValueError(f"{wants}and the server of model.endpoint does not have it; set rounds: 1, or leave endpoint out")
+        return self
 
     @model_validator(mode="after")
     def _backend_is_there(self) -> Recipe:
@@ -174,6 +170,12 @@ class _Asked(Part, extra="ignore"):
     """A recipe of which only the model counts."""
 
     model: Model
+
+
+class _Scored(Part, extra="ignore"):
+    """A recipe of which only the score counts."""
+
+    score: Score
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -199,6 +201,11 @@ def check_recipe(data: dict[str, Any], where: str) -> Recipe:
 def check_model(data: dict[str, Any], where: str) -> Model:
     """The `model` part of plain values alone, whatever else they hold or lack. Raises RecipeError as `check_recipe`."""
     return _checked(_Asked, data, where).model
+
+
+def check_score(score: dict[str, Any], where: str) -> Score:
+    """Plain values of the `score` part alone. Raises RecipeError as `check_recipe`."""
+    return _checked(_Scored, {"score": score}, where).score
 
 
 def _checked(kind: type[AnyPart], data: dict[str, Any], where: str) -> AnyPart:

@@ -59,7 +59,7 @@ class Model(Part):
     trust_remote_code: bool = False
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     attention: Literal["sdpa", "eager"] = "sdpa"
-    quantization: Literal["none", "4bit"] = Field("none", description="4bit: NF4 weights by bitsandbytes, on a GPU")
+    quantization: Literal["none", "4bit"] = Field("none", description="4bit: NF4 weights by bitsandbytes")
     processor: dict[str, Any] = Field({}, description="arguments of AutoProcessor.from_pretrained, e.g. pixel limits")
 
     endpoint: Endpoint | None = Field(None, description="a server that generates in the model's place")

@@ -12,17 +12,20 @@ from rich.table import Table
 
 from spr.evaluation.tables import task_tables
 from spr.pipeline.estimates.units import bytes_text, time_text
-from spr.pipeline.funnel import of_manifests, of_source, of_task_sources, shards_in_all
+from spr.pipeline.funnel import of_manifests, of_source, of_task_sources, of_training, shards_in_all
 from spr.pipeline.metrics import step_manifests
 from spr.pipeline.planning import Plan
+from spr.pipeline.rounds import directories, ended_by, outer
 from spr.report.case import Cases
 from spr.report.data import read_run
+from spr.report.rounds import rounds_note
 from spr.report.server import open_server
-from spr.report.terminal import case_text, writing_text
+from spr.report.terminal import case_text, rounds_text, writing_text
 from spr.running.files import read_json
 from spr.running.progress import say
 from spr.running.run_dir import RunDir
 from spr.running.steps import DONE, STALE, TO_DO
+from spr.training.lengths import bars
 
 if TYPE_CHECKING:
     from spr.pipeline.estimates.steps import Estimate
@@ -64,15 +67,14 @@ def _takes(estimate: Estimate) -> tuple[str, str, str]:
 
 
 def status_tables(path: Path) -> Iterator[RenderableType]:
-    """How far a run is: a line on who works in it, its funnel step by step, and its last training update.
+    """How far a run is: a line on who works in it, its funnel step by step, and its last training update, round by round.
 
     Takes no lock. Raises ResumeError for what is no run directory of this layout.
     """
     run = RunDir(path)
     run.check()
-    user = run.user()
+    user = (outer(run) or run).user()
     yield f"{path}: in use by {user}" if user else f"{path}: nobody works in it"
-    shards = shards_in_all(run)
     table = Table(title="Funnel")
     table.add_column("step")
     for column in ("shards", "in", "out", "dropped"):
@@ -80,12 +82,19 @@ def status_tables(path: Path) -> Iterator[RenderableType]:
     table.add_column("dropped why")
     for name, counts in (of_source(run) | of_task_sources(run)).items():
         table.add_row(name, "", *_counts(counts))
-    for name, manifests in step_manifests(run).items():
-        known = shards if shards and not name.startswith("eval/") else "?"
-        of = f" / {known}" if known != "?" else ""
-        table.add_row(name, f"{len(manifests)}{of}", *_counts(of_manifests(manifests)))
+    rounds = directories(run)
+    for prefix, one in rounds.items():
+        shards = shards_in_all(one)
+        for name, manifests in step_manifests(one).items():
+            of = f" / {shards}" if shards and not name.startswith("eval/") else ""
+            table.add_row(f"{prefix}{name}", f"{len(manifests)}{of}", *_counts(of_manifests(manifests)))
+        if trained := _trained(one):
+            table.add_row(f"{prefix}train", "", *_counts(of_training(trained)))
     yield table
-    yield _training_line(run)
+    for prefix, one in rounds.items():
+        yield f"{prefix}{_training_line(one)}"
+    if len(rounds) > 1 and (note := rounds_note({"rounds_ended_by": ended_by(run)})):
+        yield note
 
 
 def show_results(path: Path) -> None:
@@ -94,6 +103,8 @@ def show_results(path: Path) -> None:
     if (writing := metrics.get("writing")) and writing["texts"]:
         for view in writing_text(writing):
             show(view)
+    for view in rounds_text(metrics):
+        show(view)
     for task, values in metrics.get("tasks", {}).items():
         show_task(task, values)
     page = path / "report" / "index.html"
@@ -127,11 +138,18 @@ def _counts(counts: Mapping[str, Any]) -> list[str]:
     return [f"{counts['in']:,}", f"{counts['out']:,}", f"{sum(dropped.values()):,}", why]
 
 
+def _trained(run: RunDir) -> dict[str, Any]:
+    """The report of a finished training; empty without one."""
+    manifest: Any = read_json(run.policy / "manifest.json")
+    return dict(manifest["report"]) if isinstance(manifest, dict) else {}
+
+
 def _training_line(run: RunDir) -> str:
-    trained: Any = read_json(run.policy / "manifest.json")
-    if isinstance(trained, dict):
-        report = trained["report"]
-        return f"train: done, {report['updates']:,} updates on {report['pairs']:,} pairs in {report['seconds']:,.0f} s"
+    if report := _trained(run):
+        lines = [f"train: done, {report['updates']:,} updates on {report['pairs']:,} pairs in {report['seconds']:,.0f} s"]
+        if histogram := report.get("histogram"):
+            lines += ["tokens of a prompt with its longer answer, and pairs:", *(f"  {line}" for line in bars(histogram))]
+        return "\n".join(lines)
     log = run.policy / "log.jsonl"
     updates = len(log.read_text(encoding="utf-8").splitlines()) if log.is_file() else 0
     return f"train: {updates:,} updates so far" if updates else "train: not begun"

@@ -92,7 +92,8 @@ def test_every_funnel_balances(finished: Path) -> None:
 
 def test_metrics_hold_tasks_seconds_and_versions(finished: Path) -> None:
     metrics = metrics_of(finished)
-    assert list(metrics) == ["tasks", "funnel", "writing", "seconds", "versions"]
+    assert list(metrics) == ["tasks", "funnel", "writing", "training", "seconds", "versions"]
+    assert sum(metrics["training"]["histogram"]["pairs"]) == metrics["funnel"]["train"]["out"]
     rec = metrics["tasks"]["rec"]
     assert rec["n"] == 8
     assert rec["subset_of"] == 12
@@ -143,13 +144,14 @@ def test_a_changed_recipe_names_keys_and_stale_stages_and_changes_nothing(world:
     assert stale == {"pairs", "train", "eval/rec/tuned", "eval/regions/tuned"}
 
 
-def test_force_makes_only_what_is_stale_again(world: Path, copy: Path) -> None:
+def test_force_makes_only_what_is_stale_again(world: Path, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = shards(copy)
     changed = recipe(world, pairs={"min_margin": 0.5, "unmatched": "keep"})
     run(changed, copy, until="pairs", force=True)
     after = shards(copy)
     assert {name for name in after if after[name] != before[name]} <= {name for name in before if name.startswith("pairs")}
     assert not (copy / "policy").exists()
+    assert "--force: train is removed: made from pairs" in capsys.readouterr().err
     assert not (copy / "eval" / "rec" / "tuned" / "predictions.parquet").exists()
     assert metrics_of(copy)["tasks"] == {}
     assert (copy / "eval" / "rec" / "base" / "predictions.parquet").is_file()

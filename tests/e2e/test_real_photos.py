@@ -59,6 +59,7 @@ def write_texts(path: Path, queries: list[RegionQuery]) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+@pytest.mark.slow
 def test_the_bundled_model_on_real_photos_ends_well_and_says_why_few_pairs_survive(real_data: Path, tmp_path: Path) -> None:
     models = Path(str(resources.files("spr.tiny"))) / "models"
     recipe = values(

@@ -84,7 +84,12 @@ def test_other_pixel_limits_than_the_processors_are_refused_before_anything_is_g
     [
         ({"model": {"dialect": "nope"}}, RecipeError, "dialect is 'nope'"),
         ({"model": {"name": "/nowhere/model"}}, ModelError, "/nowhere/model does not exist"),
-        ({"model": {"quantization": "4bit"}}, ModelError, "quantized weights are not trained"),
+        (
+            {"model": {"quantization": "4bit"}, "train": {"method": "full", "lora": {}}},
+            RecipeError,
+            "train.method: full trains the weights themselves",
+        ),
+        ({"train": {"trl": {"optim": "adamv"}}}, RecipeError, "adamv is not a valid OptimizerNames"),
         (
             {"candidates": {"prompts": ["plain", "crop"]}, "model": {"dialect": "shikra"}},
             RecipeError,

@@ -159,6 +159,21 @@ def test_recipe_part_holds_what_changes_the_texts(model, image_root):
         assert part(Candidates(), model.model_copy(update=change)) != base
 
 
+def test_an_adapter_that_describes_is_in_the_key_by_its_content(model, image_root, tmp_path):
+    def part(adapter):
+        return CandidateStage(Candidates(), model, image_root, 0, adapter=adapter).recipe_part
+
+    folders = [tmp_path / name for name in ("one", "same", "other")]
+    for folder, content in zip(folders, (b"weights", b"weights", b"others"), strict=True):
+        folder.mkdir()
+        (folder / "adapter_model.safetensors").write_bytes(content)
+    one, same, other = map(part, folders)
+    assert one == same != other
+    without = part(None)
+    assert "adapter" not in without["model"]
+    assert {**one, "model": {**one["model"], "adapter": None}} == {**without, "model": {**without["model"], "adapter": None}}
+
+
 def write_jsonl(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

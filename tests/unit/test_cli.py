@@ -36,7 +36,7 @@ def test_help_takes_under_half_a_second_of_work() -> None:
     done = subprocess.run([SPR, "--help"], capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
-    work = ("demo", "init", "plan", "run", "train", "eval", "merge", "export")
+    work = ("demo", "init", "plan", "run", "train", "eval", "merge", "push", "export")
     for verb in (*work, "status", "show", "view", "report", "doctor"):
         assert f"  {verb} " in done.stdout
 
@@ -166,7 +166,9 @@ ERRORS = {
     "show nothing": (lambda f: ["show", begun(f), "a-pair"], 1, "holds no pairs; `spr status"),
     "show nowhere": (lambda f: ["show", f / "nowhere", "a-pair"], 1, "nowhere is no run directory"),
     "view nowhere": (lambda f: ["view", f / "nowhere"], 1, "nowhere is no run directory"),
-    "merge nothing": (lambda f: ["merge", begun(f), "--out", f / "x"], 2, "holds no adapter"),
+    "merge nothing": (lambda f: ["merge", begun(f), "--out", f / "x"], 2, "holds no policy of a finished training"),
+    "push nothing": (lambda f: ["push", begun(f), "me/model"], 2, "holds no policy of a finished training"),
+    "push nowhere": (lambda f: ["push", f / "nowhere", "me/model"], 1, "nowhere is no run directory"),
 }
 
 
@@ -232,6 +234,15 @@ def test_view_of_a_taken_port_is_one_sentence(
         port = taken.getsockname()[1]
         assert spr(monkeypatch, "view", begun(tmp_path), "--port", str(port)) == 1
     assert capsys.readouterr().err.splitlines()[1].startswith(f"error: port {port} of 127.0.0.1 cannot be had: ")
+
+
+@pytest.mark.parametrize(("rank", "begins"), [("0", "error: "), ("3", "process 3: error: ")])
+def test_a_fault_in_one_of_several_processes_says_which_it_is_of(
+    rank: str, begins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    assert spr(monkeypatch, "train", tmp_path / "nowhere") == 1
+    assert capsys.readouterr().err.startswith(f"{begins}{tmp_path / 'nowhere'} is no run directory")
 
 
 def test_a_run_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

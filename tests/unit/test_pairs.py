@@ -14,7 +14,8 @@ import pytest
 from spr.errors import RecipeError
 from spr.models.base import Dialect
 from spr.models.dialects import get
-from spr.pairs import PairStage, rank, same_mentions
+from spr.pairs import PairStage
+from spr.ranking import rank, same_mentions
 from spr.recipe import Pairs, check_recipe
 from spr.recipe_score import Detector, Localization, Score
 from spr.records import (

@@ -62,7 +62,10 @@ def test_overrides_are_yaml_values_in_their_place(recipe: Path) -> None:
         ("candidates.k=many", "candidates.k is 'many'; it should be a valid integer"),
         ("candidates.kk=3", "unknown key candidates.kk"),
         ("sauce.limit=3", "unknown key sauce"),
-        ("train.loss_type=[kto]", "train.loss_type.0 is 'kto'; it should be 'sigmoid', 'hinge', 'ipo' or 'sft'"),
+        (
+            "train.loss_type=[kto]",
+            "train.loss_type.0 is 'kto'; it should be 'sigmoid', 'hinge', 'ipo', 'exo_pair', 'nca_pair', ",
+        ),
         ("train.loss_type=[sft]", "train: loss_type [sft] alone is no preference loss"),
         ("train.loss_weights=[1, 2]", "train: 2 loss_weights for 1 loss types"),
         ("score.weight=0.5", "score: weight is above 0 but score.semantic names no model"),

@@ -218,6 +218,7 @@ def test_finished_candidates_give_the_length_of_an_answer_and_the_speed(annotati
     assert estimator.of("candidates").seconds == 2 * 12.0
 
 
+@pytest.mark.slow
 def test_the_command_plans_offline_and_writes_nothing(annotations: Path, tmp_path: Path) -> None:
     target = tmp_path / "run"
     command = [sys.executable, "-m", "spr.cli", "plan", "recipes/qwen3-vl-8b.yaml", "--out", str(target)]

@@ -8,7 +8,6 @@ transformers: Kosmos-2, PaliGemma, Florence-2). Not here: batches, pixels, or wh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -16,6 +15,7 @@ from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
 
 from spr.errors import ModelError
+from spr.models.plain import PLAIN
 
 
 class Conversation(Protocol):
@@ -119,25 +119,6 @@ class ChatTemplate:
         """Whether the tokenizer should add its special tokens: not where the template has written them already."""
         bos = self._tokenizer.bos_token
         return not (bos and text.startswith(bos))
-
-
-@dataclass(frozen=True, slots=True)
-class _Plain:
-    """What a processor without a chat template expects. `mark`: the word that holds an image's place; `written`: whether
-    the question must hold it, or the processor puts it there for the one image it takes."""
-
-    mark: str
-    written: bool = False
-    answer_types: Mapping[str, int] = field(default_factory=dict)
-
-
-PLAIN = {
-    "Kosmos2Processor": _Plain("<image>"),
-    # The prefix is type 0, where every token sees all others, and the suffix type 1, where a token sees its past.
-    "PaliGemmaProcessor": _Plain("<image>", written=True, answer_types={"token_type_ids": 1}),
-    "Florence2Processor": _Plain("<image>"),
-}
-"""Processors that take a bare question, by the name of their class."""
 
 
 class PlainPrompt:

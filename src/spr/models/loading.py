@@ -31,9 +31,9 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils import is_torchvision_available
 
 from spr.errors import ModelError
-from spr.models.conversation import PLAIN
 from spr.models.identity import directory_digest, identity
 from spr.models.own_code import check_own_code
+from spr.models.plain import PLAIN
 from spr.models.ported import register
 from spr.models.published import check_converted
 from spr.models.quiet import quiet_from_disk
@@ -84,7 +84,7 @@ def load_model_and_processor(
             "they would be random numbers, so complete the checkpoint"
         )
     with _faults(recipe_part):
-        return (model if quantized else model.to(device)).eval(), processor
+        return (model if quantized or device == "cpu" else model.to(device)).eval(), processor
 
 
 def load_processor(recipe_part: Model) -> ProcessorMixin:
@@ -137,9 +137,8 @@ def _quantized(recipe_part: Model, device: str, dtype: str) -> dict[str, Any]:
     """The arguments that load the weights quantized straight onto the device; none where the recipe wants them whole."""
     if recipe_part.quantization == "none":
         return {}
-    lack = "a CUDA device" if not device.startswith("cuda") else None if find_spec("bitsandbytes") else "bitsandbytes installed"
-    if lack:
-        raise ModelError(f"model.quantization is 4bit, which needs {lack} (device {device}); provide it, or set it to none")
+    if find_spec("bitsandbytes") is None:
+        raise ModelError("model.quantization is 4bit, which needs bitsandbytes; install it, or set it to none")
     how = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, dtype))
     return {"quantization_config": how, "device_map": {"": device}}
 
@@ -179,7 +178,7 @@ def _faults(recipe_part: Model) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"model.name {recipe_part.name} does not fit into the device's memory; free it, take a larger device, or set "
-            "model.quantization to 4bit, which generates only (`spr plan` says what a run needs)"
+            "model.quantization to 4bit (`spr plan` says what a run needs)"
         ) from error
     except _LOADING_FAULTS as error:
         raise ModelError(f"model.name {recipe_part.name} {_fault(recipe_part, ' '.join(str(error).split()))}") from error

@@ -12,15 +12,17 @@ from spr.recipe_model import Model
 
 
 def open_model(model: Model, device: str, adapter: Path | None = None, log: Path | None = None) -> GroundingModel:
-    """The model on `device`, or the server of `model.endpoint`, which keeps its answers at `log`; tuned if `adapter` names a
-    LoRA adapter. Raises ModelError, and RecipeError for a tuned policy that the server has no name for."""
+    """The model on `device`, or the server of `model.endpoint`, which keeps its answers at `log`; tuned if `adapter` names
+    a LoRA adapter, or the folder of a whole model trained from it. Raises ModelError; RecipeError for a tuned policy that the
+    server has no name for."""
     if model.endpoint is not None:
         from spr.models.endpoint import EndpointModel
 
         return EndpointModel(model, adapter, log)
     from spr.models.transformers import TransformersModel
 
-    return TransformersModel(model, device, adapter)
+    weights, adapter = _policy(model, adapter)
+    return TransformersModel(weights, device, adapter)
 
 
 def answer_each(
@@ -41,7 +43,13 @@ def identity_of(model: Model, adapter: Path | None = None) -> str:
         return served_identity(model, adapter)
     from spr.models.transformers import model_identity
 
-    return model_identity(model, adapter)
+    return model_identity(*_policy(model, adapter))
+
+
+def _policy(model: Model, adapter: Path | None) -> tuple[Model, Path | None]:
+    """Whose weights are loaded, and the adapter on them: a folder of a whole model takes the base's place."""
+    whole = adapter is not None and (adapter / "config.json").is_file() and not (adapter / "adapter_config.json").is_file()
+    return (model.model_copy(update={"name": str(adapter), "revision": None}), None) if whole else (model, adapter)
 
 
 def sampling_part(model: Model) -> dict[str, Any]:

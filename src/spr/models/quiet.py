@@ -14,12 +14,18 @@ from transformers.utils import logging as transformers_logging
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without the libraries' progress bars and their advice about options that are set here on purpose."""
-    loggers = [logging.getLogger(name) for name in ("transformers", "trl", "peft", "accelerate")]
+    loggers = [logging.getLogger(name) for name in ("transformers", "trl", "peft", "accelerate", "bitsandbytes")]
     levels = [logger.level for logger in loggers]
+    deepspeed = logging.getLogger("DeepSpeed")  # sets its level, and speaks, when it is imported
+
+    def is_error(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     for logger in loggers:
         logger.setLevel(logging.ERROR)
+    deepspeed.addFilter(is_error)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -27,6 +33,7 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+        deepspeed.removeFilter(is_error)
         if bars:
             transformers_logging.enable_progress_bar()
 

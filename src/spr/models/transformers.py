@@ -153,10 +153,10 @@ def _set_generation(model: PreTrainedModel, ends: frozenset[int], pad: int) -> N
 
 def _with_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
     """The same model with the adapter's layers in it, unmerged."""
-    from peft import PeftModel
-
     try:
         with quiet():
+            from peft import PeftModel
+
             return PeftModel.from_pretrained(model, adapter).eval().get_base_model()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"adapter {adapter} does not fit the model: {' '.join(str(error).split())[:300]}") from error

@@ -4,9 +4,10 @@ The one place that imports every stage. Not here: how a shard is made (`spr.runn
 """
 
 from spr.pipeline.evaluating import evaluate
-from spr.pipeline.owning import adapter_of
 from spr.pipeline.planning import PlanRow, plan
+from spr.pipeline.publishing import merge, push
 from spr.pipeline.rescoring import evaluate_files, write_questions
+from spr.pipeline.rounds import adapter_of
 from spr.pipeline.run import STAGES, existing, export_pairs, opened, report, run, train
 
 __all__ = [
@@ -17,8 +18,10 @@ __all__ = [
     "evaluate_files",
     "existing",
     "export_pairs",
+    "merge",
     "opened",
     "plan",
+    "push",
     "report",
     "run",
     "train",

@@ -23,6 +23,7 @@ from spr.items import Answer, BenchItem, Question
 from spr.models import dialects
 from spr.models.base import Dialect
 from spr.pairs import PairStage
+from spr.pipeline.rounds import seed_of, start_of
 from spr.queries import QueryStage
 from spr.recipe import Recipe, Source
 from spr.recipe_evaluation import BenchData, Judge, SplitData, TaskSet
@@ -50,13 +51,14 @@ _ADD_A_JUDGE = "add judge: {endpoint: {url, served_name, api_key_env}} to it and
 def data_steps(recipe: Recipe, run: RunDir, scenes: Sequence[Scene], until: str | None = None) -> list[Step]:
     """queries, candidates, scores and pairs, in this order. Raises SprError for what the recipe names and is not there.
 
+    Those of a later round describe with the policy of the round before it, which `setup` and the candidates' key ask for.
     With imported candidates and `until` queries there are the queries alone: the file is written by what they are given to.
     """
     root = recipe.source.image_root
-    stages: list[Stage[Any, Any]] = [QueryStage(recipe.queries, root, recipe.seed)]
+    stages: list[Stage[Any, Any]] = [QueryStage(recipe.queries, root, seed_of(recipe))]
     if not (recipe.candidates.source == "file" and until == DATA[0]):
         stages += [
-            _candidate_stage(recipe, requests_log(run, DATA[1])),
+            _candidate_stage(recipe, run),
             ScoreStage(recipe.score, dialects.of(recipe.model), root, recipe.queries.coverage),
             PairStage(
                 recipe.pairs,
@@ -216,7 +218,8 @@ def _to_judge(rows: Sequence[Answer], task: FerretBench, items: Mapping[str, Ben
     return [ToJudge(row.item_id, task.judge_prompt(items[row.item_id], row, dialect)) for row in rows]
 
 
-def _candidate_stage(recipe: Recipe, log: Path) -> Stage[Any, Any]:
+def _candidate_stage(recipe: Recipe, run: RunDir) -> Stage[Any, Any]:
     if recipe.candidates.source == "file":
         return ImportStage(recipe.candidates)
-    return CandidateStage(recipe.candidates, recipe.model, recipe.source.image_root, recipe.seed, log)
+    root, log = recipe.source.image_root, requests_log(run, DATA[1])
+    return CandidateStage(recipe.candidates, recipe.model, root, seed_of(recipe), log, start_of(recipe, run))

@@ -17,9 +17,11 @@ from spr.evaluation.task import Task
 from spr.models import dialects
 from spr.pipeline.assembly import BASE, TUNED, Evaluated, Say, evaluation_task, task_sets
 from spr.pipeline.funnel import write_source
-from spr.pipeline.metrics import task_results, write_metrics
+from spr.pipeline.metrics import task_results
 from spr.pipeline.owning import adapter_said, check_owner, own_recipe
+from spr.pipeline.publishing import write_results
 from spr.pipeline.refusals import check_questions
+from spr.pipeline.rounds import held
 from spr.recipe import Recipe
 from spr.recipe_evaluation import TaskSet
 from spr.record_tables import PROTOCOL_KEY
@@ -42,7 +44,7 @@ def evaluate(recipe: Recipe, out: Path, task: str | None = None, adapter: Path |
     """
     directory = RunDir(out)
     directory.prepare()
-    with directory.lock():
+    with held(directory):
         sets = task_sets(recipe, task)
         if not sets:
             raise RecipeError("the recipe names no task; add a section to evaluation, e.g. rec with annotations and image_root")
@@ -53,7 +55,7 @@ def evaluate(recipe: Recipe, out: Path, task: str | None = None, adapter: Path |
         own_recipe(recipe, directory, sets)
         engine = LocalEngine(recipe.resources.devices, recipe.resources.threads)
         found = {one.id: evaluate_set(recipe, directory, engine, one, evaluated, tuned) for one, evaluated in ready}
-        write_metrics(directory)
+        write_results(directory)
         write_tables(directory)
     for name, metrics in found.items():
         if metrics["n"] == 0:

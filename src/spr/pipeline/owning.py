@@ -1,6 +1,6 @@
 """Whose results a directory keeps: one recipe's, by one protocol, of one policy, made by a model or from files.
 
-Everything here refuses before anything is written, so that a refused command leaves the directory as it was.
+What refuses does so before anything is written, so that a refused command leaves the directory as it was.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from spr.evaluation.registry import protocol_of
 from spr.models.identity import directory_digest
 from spr.pipeline.funnel import of_source
 from spr.pipeline.metrics import results_on_disk
+from spr.pipeline.rounds import adapter_of
 from spr.recipe import Recipe, check_recipe
 from spr.recipe_evaluation import KINDS, Data, Evaluation, SplitData, TaskSet
 from spr.recipe_model import REACHED_BY
@@ -23,11 +24,6 @@ _COUNTING = ("bootstrap",)
 """Keys of `evaluation` that only count answers anew; each result states its own."""
 
 
-def adapter_of(run: RunDir) -> Path | None:
-    """The adapter of a run's finished training; None where there is none."""
-    return run.policy / "adapter" if (run.policy / "manifest.json").is_file() else None
-
-
 def check_owner(recipe: Recipe, run: RunDir, sets: Sequence[TaskSet], adapter: Path | None) -> Path | None:
     """The adapter that answers as the tuned policy: `adapter`, or the run's own.
 
@@ -35,7 +31,7 @@ def check_owner(recipe: Recipe, run: RunDir, sets: Sequence[TaskSet], adapter: P
     another recipe, protocol, adapter or data, or such as were scored from files.
     """
     own = adapter_of(run)
-    if adapter and (own or of_source(run)) and adapter.resolve() != (run.policy / "adapter").resolve():
+    if adapter and (own or of_source(run)) and adapter.resolve() != (own or run.policy / "adapter").resolve():
         raise RecipeError(f"--adapter: {run.path} keeps the results of its own policy; name another directory with --out")
     check_protocol(recipe, run)
     check_asked(run)
@@ -66,9 +62,9 @@ def check_asked(run: RunDir) -> None:
 def check_recipe_owned(recipe: Recipe, run: RunDir, sets: Sequence[TaskSet]) -> None:
     """Refuse a directory that was made by another recipe, or whose results of the tasks that `sets` are of would be of other
     data than the recipe names, or of data that it names no more. Raises ResumeError."""
-    values = run.recipe_values()
-    if values is None:
+    if run.recipe_values() is None:
         return
+    values = run.recipe().model_dump(mode="json")  # with the defaults of keys that an older version did not know
     changes = changed_keys(_computed(values), _computed(recipe.model_dump(mode="json")))
     if changes:
         raise ResumeError(f"{run.path} belongs to another recipe ({'; '.join(changes)}); name another --out")

@@ -24,8 +24,10 @@ from spr.models import dialects
 from spr.pipeline.assembly import BASE, TUNED, data_of, evaluation_task, task_sets
 from spr.pipeline.evaluating import count_set, forget, write_predictions, write_tables
 from spr.pipeline.funnel import of_source, write_source
-from spr.pipeline.metrics import results_on_disk, write_metrics
-from spr.pipeline.owning import adapter_of, check_protocol, check_recipe_owned, own_recipe
+from spr.pipeline.metrics import results_on_disk
+from spr.pipeline.owning import check_protocol, check_recipe_owned, own_recipe
+from spr.pipeline.publishing import write_results
+from spr.pipeline.rounds import adapter_of, held
 from spr.recipe import Recipe
 from spr.recipe_evaluation import TaskSet
 from spr.records import Prediction, RegionQuery
@@ -58,7 +60,7 @@ def evaluate_files(recipe: Recipe, out: Path, name: str | None, base: Path, tune
     files = {side: _read(path, side, one, recipe) for side, path in ((BASE, base), (TUNED, tuned)) if path is not None}
     run = RunDir(out)
     run.prepare()
-    with run.lock():
+    with held(run):
         _check_free(run)
         check_protocol(recipe, run)
         check_recipe_owned(recipe, run, [one])
@@ -67,7 +69,7 @@ def evaluate_files(recipe: Recipe, out: Path, name: str | None, base: Path, tune
         _check_pairs(asked, files)
         own_recipe(recipe, run, [one])
         metrics = _scored(recipe, run, one, asked, files)
-        write_metrics(run)
+        write_results(run)
         write_tables(run)
     return {one.id: metrics}
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, groupby
 
-from spr.pairs import rank, same_mentions
+from spr.ranking import rank, same_mentions
 from spr.recipe import Pairs, Recipe
 from spr.records import ScoredCandidate
 from spr.report.data import Flow
@@ -100,8 +100,8 @@ def _relation(semantic: float, localization: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How many queries ended in one way: dropped at `stage` for `reason`, or as a pair (stage "pairs", reason ""), and
-    which share that is of all queries."""
+    """How many queries ended in one way: dropped at `stage` for `reason`, or in a pair or several (stage "pairs", reason ""),
+    and which share that is of all queries."""
 
     stage: str
     reason: str
@@ -120,7 +120,7 @@ def endings(flows: Mapping[str, Flow]) -> list[Ending]:
     stages = [flows[name] for name in ("candidates", "scores", "pairs") if name in flows]
     ends = [Ending(f.stage, reason, count, count / total) for f in stages for reason, count in f.dropped.items()]
     if "pairs" in flows:
-        ends.append(Ending("pairs", "", flows["pairs"].rows_out, flows["pairs"].rows_out / total))
+        ends.append(Ending("pairs", "", flows["pairs"].parents, flows["pairs"].parents / total))
     return ends
 
 

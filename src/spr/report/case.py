@@ -13,7 +13,7 @@ from pathlib import Path
 
 from spr.boxes import Box, as_box
 from spr.errors import DataError
-from spr.pairs import rank
+from spr.ranking import rank
 from spr.recipe import Recipe
 from spr.records import PreferencePair, RegionQuery, ScoredCandidate
 from spr.report.analysis import term_names
@@ -28,12 +28,13 @@ _SHOWN = 48
 @dataclass(frozen=True, slots=True)
 class Case:
     """One pair with everything behind it. `candidates` best first, empty where the run no longer holds the scores; `added`
-    are the ground-truth boxes that the detector added to the annotations."""
+    are the ground-truth boxes that the detector added to the annotations; `others` the ids of its query's other pairs."""
 
     pair: PreferencePair
     candidates: tuple[ScoredCandidate, ...]
     added: tuple[Box, ...]
     recipe: Recipe
+    others: tuple[str, ...] = ()
 
     @property
     def truth(self) -> list[tuple[Box, str]]:
@@ -59,7 +60,11 @@ class Cases:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.pairs: list[PreferencePair] = run.pairs or []
-        self._pairs = {pair.query_id: pair for pair in self.pairs} | {pair.pair_id: pair for pair in self.pairs}
+        self._by_query: dict[str, list[PreferencePair]] = {}
+        for pair in self.pairs:
+            self._by_query.setdefault(pair.query_id, []).append(pair)
+        first = {query: pairs[0] for query, pairs in self._by_query.items()}
+        self._pairs = first | {pair.pair_id: pair for pair in self.pairs}
         self._candidates: dict[str, list[ScoredCandidate]] = {}
         for row in run.scores or []:
             self._candidates.setdefault(row.query_id, []).append(row)
@@ -67,10 +72,13 @@ class Cases:
     def of(self, pair: PreferencePair) -> Case:
         """The case of one of the run's pairs."""
         candidates = self._candidates.get(pair.query_id, [])
-        return Case(pair, tuple(rank(candidates)), added_ground_truth(pair, candidates, self.run.recipe), self.run.recipe)
+        added = added_ground_truth(pair, candidates, self.run.recipe)
+        others = tuple(one.pair_id for one in self._by_query.get(pair.query_id, []) if one.pair_id != pair.pair_id)
+        return Case(pair, tuple(rank(candidates)), added, self.run.recipe, others)
 
     def find(self, name: str) -> Case:
-        """The case of a pair id or a query id. Raises DataError that says what ids look like, or why a query has no pair."""
+        """The case of a pair id; by a query's id, of its first pair, the widest. Raises DataError that says what ids look like,
+        or why a query has no pair."""
         if name in self._pairs:
             return self.of(self._pairs[name])
         where, shown = self.run.path, visible(name).replace("\n", "\\n")

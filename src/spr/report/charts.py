@@ -88,6 +88,20 @@ def against(chosen: FloatArray, rejected: FloatArray, title: str, unit: str) -> 
     return draw(paint, f"{title}: chosen and rejected", (360, 220))
 
 
+def tokens(histogram: Mapping[str, Sequence[int]], title: str) -> str:
+    """Pairs by the tokens of their sequence, from `edges` (n + 1,) and `pairs` (n,) of a training's histogram."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.stairs(histogram["pairs"], histogram["edges"], fill=True, color=PALETTE["base"], alpha=0.75)
+        axes.set_title(title)
+        axes.set_xlabel("tokens of the prompt and its longer answer")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+
+    return draw(paint, f"{title}, by tokens", (360, 220))
+
+
 def corners(written: Sequence[int], annotated: Sequence[int], title: str) -> str:
     """Where boxes' corners lie, counted by equal parts of the image's side: shares of those the texts write, and of the
     annotated ones' (an outline)."""

@@ -55,8 +55,9 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The name of the run's directory."""
-        return self.path.resolve().name
+        """The name of the run's directory; of an earlier round's below it, both."""
+        path = self.path.resolve()
+        return "/".join(path.parts[-3:] if path.parent.name == "rounds" else path.parts[-1:])
 
     @property
     def tasks(self) -> dict[str, Any]:
@@ -85,6 +86,14 @@ def read_run(path: Path) -> Run:
         metrics=metrics,
         log=_log(run_dir.policy / "log.jsonl"),
     )
+
+
+def read_results(path: Path) -> Run:
+    """RUN without its rows and its log: the recipe, and what metrics.json states. Raises what `read_run` raises."""
+    run_dir = RunDir(path)
+    run_dir.check()
+    metrics = _file(run_dir.metrics_file)
+    return Run(path, run_dir.recipe(), None, None, _flows(metrics.get("funnel", {})), metrics, [])
 
 
 def dropped_queries(path: Path) -> dict[str, Dropped]:

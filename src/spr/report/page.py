@@ -27,11 +27,13 @@ from spr.report.gallery import Gallery, galleries
 from spr.report.gallery_page import strip, write_galleries
 from spr.report.pair_page import write_pages
 from spr.report.results import Result, Table, overviews, results
+from spr.report.rounds import round_rows, rounds_note
 from spr.report.summaries import chosen_drift, measure_lengths, spread_over_margins, summarise_scores
 from spr.report.tables import funnel, verdict
 from spr.report.templating import render_page, words
 from spr.report.texts import mark_mentions
 from spr.running.files import write_atomic
+from spr.training.displacement import first_displaced, standing
 
 DRAWN = 12
 """How many pairs are drawn."""
@@ -105,6 +107,8 @@ def render(run: Run, changed: Mapping[str, Gallery], listing: str | None = None)
         cards=[_card(run, cases.of(pair), dialect) for pair in _drawn(run)],
         lengths=_lengths(run, dialect),
         training=_training(run),
+        rounds=round_rows(run.metrics),
+        rounds_note=rounds_note(run.metrics),
         recipe=run.recipe.model_dump_json(indent=2),
     )
 
@@ -180,9 +184,18 @@ def _lengths(run: Run, dialect: Dialect) -> dict[str, Any] | None:
 
 
 def _training(run: Run) -> dict[str, Any] | None:
-    """Curves of what the log holds, and how far the chosen drifted from the reference; None while there is no log."""
+    """Curves of what the log holds, the tokens trained on, how far the chosen drifted from the reference, and whether they were
+    displaced, now or at some update; None while there is no log."""
     if not run.log:
         return None
+    beta = run.recipe.train.beta
     present = [parts for key, parts in _CURVES.items() if any(key in line for line in run.log)]
     pictures = [Markup(charts.curve(run.log, *parts)) for parts in present]
-    return {"pictures": pictures, "drift": chosen_drift(run.log, run.recipe.train.beta)}
+    if histogram := (run.metrics.get("training") or {}).get("histogram"):
+        pictures.append(Markup(charts.tokens(histogram, "Pairs trained on")))
+    return {
+        "pictures": pictures,
+        "drift": chosen_drift(run.log, beta),
+        "standing": standing(run.log, beta),
+        "displaced_at": first_displaced(run.log, beta),
+    }

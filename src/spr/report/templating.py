@@ -1,6 +1,7 @@
 """How the report's pages are made of templates: one environment, its filters, and what every page knows.
 
-Every value is escaped; only what this package drew itself comes in as markup.
+In pages every value is escaped; only what this package drew itself comes in as markup. A text, such as a model card, escapes
+where it quotes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from spr.evaluation.paper_markdown import escaped
 from spr.report.photo_svg import CHOSEN, FOUND, OTHER, REJECTED, TRUTH
 from spr.report.svg import COLOURS, FONT
 
@@ -37,16 +39,22 @@ def render_page(template: str, script: str = "", **values: Any) -> str:
     return _environment().get_template(template).render(**shell, **values)
 
 
+def render_text(template: str, **values: Any) -> str:
+    """A Markdown text of `templates/`, in which only what goes through the filter `escaped` is safe to show."""
+    return _environment(autoescape=False).get_template(template).render(**values)
+
+
 @functools.cache
-def _environment() -> jinja2.Environment:
+def _environment(autoescape: bool = True) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("spr.report", "templates"),
-        autoescape=True,
+        autoescape=autoescape,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(num=number, signed=signed, count=_count, words=words, duration=_duration, percent=_percent)
+    environment.filters.update(num=number, signed=signed, count=count, words=words, duration=duration, percent=percent)
+    environment.filters["escaped"] = escaped
     return environment
 
 
@@ -72,16 +80,17 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _count(value: int) -> str:
-    return f"{value:,}"
+def count(value: int | None) -> str:
+    """A whole number with its thousands apart; a dash for None."""
+    return "\N{EN DASH}" if value is None else f"{value:,}"
 
 
-def _percent(value: float) -> str:
-    """A share as percent, with one decimal."""
-    return f"{number(100 * value, 1)} %" if math.isfinite(value) else "\N{EN DASH}"
+def percent(value: float | None) -> str:
+    """A share as percent, with one decimal; a dash for what is None or not finite."""
+    return f"{number(100 * value, 1)} %" if value is not None and math.isfinite(value) else "\N{EN DASH}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Seconds for people: 48 s, 5 min 12 s, 3 h 05 min."""
     whole = round(seconds)
     if whole < 60:

@@ -1,4 +1,4 @@
-"""The report for the terminal: one pair, and how the texts write boxes; the same facts as on its pages, as text.
+"""The report for the terminal: one pair, how the texts write boxes, the rounds of a run; the same facts as on its pages.
 
 What a model wrote is put into `Text` values, which rich never reads as markup, with its control characters made visible.
 """
@@ -21,7 +21,8 @@ from spr.report.analysis import SCORES, term
 from spr.report.case import Case
 from spr.report.case_svg import letter
 from spr.report.photo_svg import nearest
-from spr.report.templating import number, words
+from spr.report.rounds import round_rows, rounds_note
+from spr.report.templating import count, duration, number, percent, words
 from spr.report.texts import pieces, visible
 
 _ROLES = {"chosen": "green", "rejected": "red", "other": ""}
@@ -32,6 +33,8 @@ def case_text(case: Case) -> Iterator[RenderableType]:
     pair = case.pair
     dialect = dialects.of(case.recipe.model)
     yield _line(pair.pair_id, "bold")
+    if case.others:
+        yield _line(f"one of {1 + len(case.others)} pairs of query {pair.query_id}; also {', '.join(case.others)}", "dim")
     yield _line(f"{pair.path}, {pair.width} x {pair.height}, region {_place(pair.region)}", "dim")
     yield Padding(_line(pair.prompt), (1, 0))
     if case.candidates:
@@ -69,6 +72,24 @@ def writing_text(writing: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield table
     for doubt in writing["doubts"]:
         yield _line(f"WARNING: {doubt}", "yellow")
+
+
+def rounds_text(metrics: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """The rounds of a run side by side (metrics.json's `rounds`), and where they ended early; nothing of a run of one round."""
+    rows = round_rows(metrics)
+    if not rows:
+        return
+    table = _table("Rounds", "", "regions", "readable", "localization", "pairs", "margin", "updates", "preferred", "time")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        regions, pairs, updates = (count(value) for value in (row.regions, row.pairs, row.updates))
+        means = (number(row.localization, 3), pairs, number(row.margin, 3))
+        shares = percent(row.readable), percent(row.preferred)
+        table.add_row(str(row.number), regions, shares[0], *means, updates, shares[1], duration(row.seconds))
+    yield table
+    if note := rounds_note(metrics):
+        yield _line(note)
 
 
 def _meeting(found: Mapping[str, Any]) -> str:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from spr.boxes import FloatArray
-from spr.images import ImageFault, load
+from spr.images import ImageFault, load, loaded
 from spr.models.base import Dialect
 from spr.models.identity import check_directory, identity
 from spr.recipe_score import Score
@@ -43,6 +44,9 @@ NO_GROUND_TRUTH = "no_ground_truth"
 _OF_WORDS = ("text_chunks", "truncated_tokens", "n_phrases", "n_phrases_cut", "n_phrases_unread")
 Texts = tuple[RegionQuery, Sequence[str]]
 Images = dict[tuple[str, tuple[int, int]], Image.Image | ImageFault]
+Photos = Mapping[str, Image.Image]
+"""Photos that are in memory already, by the path that their queries give."""
+_NO_PHOTOS: Photos = MappingProxyType({})
 
 
 class Scorer:
@@ -83,10 +87,10 @@ class Scorer:
         """Name the device for the models, which are loaded when the first text needs them."""
         self._device = device
 
-    def score(self, queries: Sequence[Texts]) -> Iterator[list[Scores] | str]:
+    def score(self, queries: Sequence[Texts], photos: Photos = _NO_PHOTOS) -> Iterator[list[Scores] | str]:
         """Score each query's texts, in order. A query that cannot be scored gets the reason instead: that of its image, or
-        no_ground_truth. Without models no image is read."""
-        for (query, _), known in zip(queries, self._evidence(queries), strict=True):
+        no_ground_truth. Images that are not among `photos` are read from disk; without models none is."""
+        for (query, _), known in zip(queries, self._evidence(queries, photos), strict=True):
             yield known if isinstance(known, str) else judge(self._recipe, query, known) or NO_GROUND_TRUTH
 
     def rescore(self, items: Sequence[tuple[QueryScores, ScoredCandidate, str]]) -> list[Scores | str]:
@@ -120,17 +124,17 @@ class Scorer:
     def _words(self, text: str, query: RegionQuery) -> str:
         return self._dialect.words(text, query.size)
 
-    def _evidence(self, queries: Sequence[Texts]) -> Iterator[list[Evidence] | str]:
+    def _evidence(self, queries: Sequence[Texts], photos: Photos = _NO_PHOTOS) -> Iterator[list[Evidence] | str]:
         """What is known of each query's texts, or why its image cannot be used; some queries at a time, for their images."""
         rows = iter(queries)
         while block := list(islice(rows, QUERIES_AT_A_TIME)):
-            yield from self._known(block)
+            yield from self._known(block, photos)
 
-    def _known(self, block: Sequence[Texts]) -> list[list[Evidence] | str]:
+    def _known(self, block: Sequence[Texts], photos: Photos) -> list[list[Evidence] | str]:
         read = [[self._read(query, text) for text in texts] for query, texts in block]
         if not (self._recipe.semantic or self._recipe.detector):
             return list(read)
-        images = self._images(block)
+        images = self._images(block, photos)
         rows: list[_Row | str] = []
         for (query, texts), evidence in zip(block, read, strict=True):
             image = images[(query.path, query.size)]
@@ -181,15 +185,15 @@ class Scorer:
                 for one, boxes, phrases in zip(row.evidence, kept, asks, strict=True)
             ]
 
-    def _images(self, block: Sequence[Texts]) -> Images:
+    def _images(self, block: Sequence[Texts], photos: Photos) -> Images:
         """Each image of the block, read once, or why it cannot be used."""
         images: Images = {}
         with self._timed("decode"):
             for query, _ in block:
-                key = (query.path, query.size)
+                key = (path, size) = (query.path, query.size)
                 if key not in images:
                     try:
-                        images[key] = load(self._image_root, *key)
+                        images[key] = loaded(photos[path], size) if path in photos else load(self._image_root, path, size)
                     except ImageFault as fault:
                         images[key] = fault
         return images

@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
+from spr.running.ranks import leads
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -23,12 +25,16 @@ class Tick(Protocol):
 
 
 @contextmanager
-def meter(name: str, total: int, unit: str = "rows", stream: TextIO | None = None) -> Iterator[Tick]:
-    """Follow `total` units of work; the value is told how many more are done. Ends with one line: count, time, rate."""
+def meter(name: str, total: int, unit: str = "rows", stream: TextIO | None = None, begun: int = 0) -> Iterator[Tick]:
+    """Follow `total` units of work, of which `begun` were done before; the value is told how many more are done. Ends with one
+    line: count, time, rate."""
+    if not leads():
+        yield _unheard
+        return
     out = stream or sys.stderr
     started = time.perf_counter()
-    shown = _bar(name, total, unit) if out.isatty() else _lines(name, total, unit, out)
-    done = 0
+    shown = _bar(name, total, unit, begun) if out.isatty() else _lines(name, total, unit, out, begun)
+    done = begun
     with shown as show:
 
         def tick(more: int, note: str = "") -> None:
@@ -38,16 +44,22 @@ def meter(name: str, total: int, unit: str = "rows", stream: TextIO | None = Non
 
         yield tick
     seconds = time.perf_counter() - started
-    print(f"{name}: {done} {unit} in {seconds:.1f} s, {_rate(done, seconds)} {unit}/s", file=out, flush=True)
+    count = f"{done - begun} {unit}" if begun == 0 else f"{done - begun} of {done} {unit}"
+    print(f"{name}: {count} in {seconds:.1f} s, {_rate(done - begun, seconds)} {unit}/s", file=out, flush=True)
+
+
+def _unheard(more: int, note: str = "") -> None:
+    """The tick of a process that does not speak."""
 
 
 def say(text: str) -> None:
-    """One plain line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """One plain line on stderr, of several processes that are one training the leading one's."""
+    if leads():
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def _bar(name: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
+def _bar(name: str, total: int, unit: str, begun: int) -> Iterator[Callable[[int, str], None]]:
     from rich import progress
     from rich.console import Console
 
@@ -60,19 +72,19 @@ def _bar(name: str, total: int, unit: str) -> Iterator[Callable[[int, str], None
     )
     started = time.perf_counter()
     with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=total, rate="")
+        task = bar.add_task(name, total=total, completed=begun, rate="")
 
         def show(done: int, note: str) -> None:
-            rate = _rate(done, time.perf_counter() - started)
+            rate = _rate(done - begun, time.perf_counter() - started)
             bar.update(task, completed=done, rate=" ".join(filter(None, (f"{rate} {unit}/s", note))))
 
         yield show
 
 
 @contextmanager
-def _lines(name: str, total: int, unit: str, out: TextIO) -> Iterator[Callable[[int, str], None]]:
+def _lines(name: str, total: int, unit: str, out: TextIO, begun: int) -> Iterator[Callable[[int, str], None]]:
     now = time.perf_counter()
-    yield _Lines(name, total, unit, out, started=now, last=now)
+    yield _Lines(name, total, unit, out, begun, started=now, last=now)
 
 
 @dataclass
@@ -83,6 +95,7 @@ class _Lines:
     total: int
     unit: str
     out: TextIO
+    begun: int
     started: float
     last: float
 
@@ -91,8 +104,8 @@ class _Lines:
         if now - self.last < SECONDS_BETWEEN_LINES or done >= self.total:
             return
         self.last = now
-        left = (self.total - done) * (now - self.started) / max(done, 1)
-        rate = _rate(done, now - self.started)
+        left = (self.total - done) * (now - self.started) / max(done - self.begun, 1)
+        rate = _rate(done - self.begun, now - self.started)
         line = f"{self.name}: {done}/{self.total} {self.unit}, {rate} {self.unit}/s, about {left:.0f} s left"
         print(", ".join(filter(None, (line, note))), file=self.out, flush=True)
 
@@ -109,7 +122,8 @@ _UNITS = {"train": "updates", "convert": "tensors"}
 
 
 class JobMeter:
-    """Progress of a job with phases: told the phase, how much of how many is done, and the last update's metrics."""
+    """Progress of a job with phases: told the phase, how much of how many is done, and the last update's metrics. A phase is
+    first told what of it was done before."""
 
     def __init__(self) -> None:
         self._open = ExitStack()
@@ -124,10 +138,13 @@ class JobMeter:
         self._open.close()
 
     def __call__(self, phase: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
-        """Show `done` of `total` and the metrics worth watching; a new phase closes the one before."""
+        """Show `done` of `total` and the metrics worth watching; a phase is closed by its end or by a new one."""
         if self._tick is None or phase != self._phase:
             self._open.close()
-            self._phase, self._done = phase, 0
-            self._tick = self._open.enter_context(meter(phase, total, _UNITS.get(phase, "pairs")))
+            self._phase, self._done = phase, done
+            self._tick = self._open.enter_context(meter(phase, total, _UNITS.get(phase, "pairs"), begun=done))
         self._tick(done - self._done, ", ".join(f"{_WATCHED[k]} {metrics[k]:.3g}" for k in _WATCHED if k in metrics))
         self._done = done
+        if done == total:
+            self._open.close()
+            self._tick = None

@@ -21,11 +21,13 @@ from spr._version import __version__
 from spr.errors import ResumeError
 from spr.recipe import Recipe, check_recipe
 from spr.running.files import DiskError, clear_temporary, read_json, write_json
+from spr.running.ranks import leads
 
 LAYOUT = 1
 """Version of the directory's layout; a directory of another layout is refused."""
-_FIRST_FILES = frozenset({"lock", "run.json.tmp"})
-"""All that a run can leave that was killed before its first file was whole."""
+_FIRST_FILES = frozenset({"lock", "run.json.tmp", "rounds"})
+"""All that may lie where a run begins: what one leaves that was killed before its first file was whole, and rounds that were
+laid there to go on from."""
 _LOCK_TRIES = 3
 
 
@@ -111,8 +113,12 @@ class RunDir:
     def lock(self) -> Iterator[None]:
         """Hold the directory alone; temporary files of killed writers go. Raises ResumeError when another run holds it.
 
-        The lock is the kernel's (flock), so it ends with its process, however that ends.
+        The lock is the kernel's (flock), so it ends with its process, however that ends. Of several processes that are one
+        training the leading one holds it for all.
         """
+        if not leads():
+            yield
+            return
         with _open_lock(self.path / "lock") as file:
             if not _acquire(file):
                 raise ResumeError(f"{self.path} is in use by {_owner(file)}; wait until it ends, or name another --out")

@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from spr.errors import ResumeError
 from spr.running.files import read_json, write_json
+from spr.running.ranks import leads, world
 from spr.training.manifest import differences
 
 MARKER = "complete.json"
@@ -29,8 +31,11 @@ class MarkComplete(TrainerCallback):
         self._parts = dict(parts)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:  # noqa: ARG002
-        """Write the marker of the checkpoint just saved."""
-        write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER, self._parts)
+        """Write the marker of the checkpoint just saved: by the leading process, once all have written what is theirs."""
+        if world() > 1:
+            PartialState().wait_for_everyone()
+        if leads():
+            write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER, self._parts)
 
 
 def last_complete(folder: Path, parts: Mapping[str, Any]) -> tuple[Path | None, int]:
@@ -54,3 +59,16 @@ def last_complete(folder: Path, parts: Mapping[str, Any]) -> tuple[Path | None, 
         elif int(name[1]) > found[1]:
             found = (path, int(name[1]))
     return found
+
+
+def last_marked(folder: Path) -> tuple[Path | None, int]:
+    """The latest whole checkpoint below `folder`, whosever it is, and its update; (None, 0) when there is none."""
+    steps = [int(name[1]) for path in folder.glob(f"checkpoint-*/{MARKER}") if (name := _NAME.fullmatch(path.parent.name))]
+    return (folder / f"checkpoint-{max(steps)}", max(steps)) if steps else (None, 0)
+
+
+def forget(folder: Path, step: int) -> None:
+    """Remove the checkpoint of an update, where there is one; its marker first, so that no half of it is ever trusted."""
+    path = folder / f"checkpoint-{step}"
+    (path / MARKER).unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)

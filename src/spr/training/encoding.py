@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -15,12 +16,16 @@ from torch import Tensor
 from transformers import ProcessorMixin
 
 from spr import images
+from spr.boxes import Size
 from spr.errors import RegionError
 from spr.models.conversation import conversation
+from spr.models.image_tokens import by_processor
 from spr.records import PreferencePair
 
 PIXEL_BUDGET = 512 * 2**20
 """Bytes of processed prompts (pixels above all) that stay in memory."""
+_OF_REGIONS = "region_"
+"""How the names of fields begin that a prompt's marked regions bring (Ferret)."""
 
 
 class PairFault(Exception):
@@ -38,6 +43,16 @@ class Prompt:
 
     tokens: dict[str, Tensor]
     pixels: dict[str, Tensor]
+
+    @property
+    def images(self) -> dict[str, Tensor]:
+        """The fields that the image alone brings."""
+        return {name: field for name, field in self.pixels.items() if not name.startswith(_OF_REGIONS)}
+
+    @property
+    def regions(self) -> dict[str, Tensor]:
+        """The fields of the regions that the prompt marks, (1, regions, ...)."""
+        return {name: field for name, field in self.pixels.items() if name.startswith(_OF_REGIONS)}
 
     @property
     def nbytes(self) -> int:
@@ -68,6 +83,8 @@ class PairEncoder:
         self._budget = budget
         self._kept: OrderedDict[tuple[str, str], Prompt] = OrderedDict()
         self._kept_bytes = 0
+        self._processor = processor
+        self._places = cache(self._places_of)
 
     def prompt(self, pair: PreferencePair) -> Prompt:
         """The pair's question about its image. Raises ImageFault when the image cannot be used, PairFault when the text
@@ -88,6 +105,17 @@ class PairEncoder:
         """Both answers with their end: the chat template's, or the tokenizer's EOS where none is written. Raises PairFault for
         a mark of a region in one (region_token_in_answer), which only a question can give features."""
         return Answers(self._answer(pair.prompt, pair.chosen), self._answer(pair.prompt, pair.rejected))
+
+    def lost_places(self, pair: PreferencePair, prompt: Prompt) -> int:
+        """Tokens that the processor counts for the pair's image but that its `prompt` does not hold; 0 where it counts none."""
+        if not hasattr(self._processor, "_get_num_multimodal_tokens"):
+            return 0
+        marks = getattr(self._processor, "image_token_ids", None) or [self._processor.image_token_id]
+        found = torch.isin(prompt.tokens["input_ids"], torch.tensor(marks)).sum()
+        return self._places(pair.size) - int(found)
+
+    def _places_of(self, size: Size) -> int:
+        return by_processor(self._processor, size)[0]
 
     def _process(self, pair: PreferencePair) -> Prompt:
         text = self._conversation.question(pair.prompt, 1)

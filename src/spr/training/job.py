@@ -1,51 +1,65 @@
 """The training job: preference pairs in, a LoRA adapter with its log and manifest out; it resumes where it was stopped.
 
-Below `out`: adapter/ (LoRA weights and processor), log.jsonl, checkpoints/, manifest.json (last; it marks the end).
+Below `out`: adapter/ (LoRA weights and processor) or model/ (the whole model, where all of it was trained), log.jsonl,
+checkpoints/, reference.json (where it is computed beforehand), manifest.json (last; it marks the end).
+A launcher may have started several processes: they train together, and the leading one writes.
 Not here: what a pair is worth, or how the tuned policy is judged.
 """
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL reports every trainer it builds; read when it is imported
-
 import peft
 import torch
 import transformers
 import trl
 from datasets import Dataset
+from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel, PrinterCallback, ProcessorMixin, Trainer
 
 from spr._version import __version__
 from spr.errors import DataError, ResumeError
 from spr.images import ImageFault
-from spr.models.loading import load_model_and_processor
+from spr.models.loading import load_config, load_model_and_processor, load_processor
 from spr.models.quiet import quiet
 from spr.recipe import Recipe
 from spr.records import PreferencePair
 from spr.running.files import writing
-from spr.seeds import derive_seed
+from spr.running.progress import say
+from spr.running.ranks import leads
 from spr.training import manifest as manifests
 from spr.training import order
+from spr.training.arguments import arguments, check_optimizer
 from spr.training.base import check_trainable, prepare_base
 from spr.training.checkpoints import MarkComplete, last_complete
 from spr.training.collator import ChosenCollator, PreferenceCollator
+from spr.training.context import positions
+from spr.training.displacement import first_displaced, standing
 from spr.training.encoding import PairEncoder
 from spr.training.log import Progress, UpdateLog, cut_log, quarters, read_log
-from spr.training.lora import lora_config
 from spr.training.manifest import TrainReport
+from spr.training.outlook import Pace, outlook
+from spr.training.parameters import loaded_dtype, reused_features, trainable
 from spr.training.preflight import Preflight, preflight
-from spr.training.trainers import PolicyDPOTrainer, PolicySFTTrainer
+from spr.training.reference import FILE, Cache, ReferenceFirst, reference_parts
+from spr.training.reporting import check_reporting
+from spr.training.saving import POLICIES, policy_name, save_policy
+from spr.training.sharing import Sharing, shared_as
+from spr.training.together import in_turn, part_by_layers, parted, placed
+from spr.training.trainers import PolicySFTTrainer, SPRDPOTrainer
+from spr.training.watch import DisplacementWatch
+
+Foresee = Callable[[Preflight], str]
+"""What memory training on these pairs will take, as a line for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +71,9 @@ class _Job:
     device: str
     parts: Mapping[str, Any]
     progress: Progress | None
+    foresee: Foresee | None
+    start: Path | None
+    anew: bool
 
     @property
     def checkpoints(self) -> Path:
@@ -81,47 +98,76 @@ def train(
     device: str = "cpu",
     progress: Progress | None = None,
     force: bool = False,
+    foresee: Foresee | None = None,
+    start: Path | None = None,
 ) -> TrainReport:
-    """Train a LoRA adapter on preference pairs, by DPO or by SFT on the chosen answers, as `recipe.train` says.
+    """Train a policy on preference pairs, by DPO or by SFT on the chosen answers, as `recipe.train` says: an adapter, or all
+    of the model. `start` is an adapter to go on from; the reference is then the policy as it begins.
 
     A finished training of the same pairs and recipe is not done again; an unfinished one goes on from its last whole
-    checkpoint and ends with the same adapter as if it had never stopped. `force` starts over whatever `out` holds.
-    Raises ResumeError when `out` holds another training, DataError when no pair can be used, RecipeError when LoRA hits
-    nothing, ModelError when the model cannot be loaded, is of a kind that cannot be trained, or its loss is not finite.
+    checkpoint and ends with the same policy as if it had never stopped. `force` starts over whatever `out` holds, which is
+    removed when everything is ready for the first update. What `foresee` says of the pairs that can be trained on is said
+    before it.
+    Raises ResumeError when `out` holds another training, DataError when no pair can be used or the processor loses images,
+    RecipeError when LoRA hits nothing, no optimizer can be made or the processes cannot share an update, ModelError when the
+    model cannot be loaded, is of a kind that cannot be trained, or its loss is not finite.
     """
-    check_trainable(recipe.model)
-    parts = manifests.key_parts(pairs, recipe)
-    if force:
-        _clear(out)
-    finished = _finished(out, parts)
+    check_trainable(recipe.model, recipe.train)
+    check_optimizer(recipe)
+    check_reporting(recipe.train.report_to)
+    parts = manifests.key_parts(pairs, recipe, start)
+    with in_turn(device):
+        finished = None if force else _finished(out, parts)
     if finished is not None:
         return finished
     started = time.monotonic()
-    job = _Job(recipe, out, device, parts, progress)
+    job = _Job(recipe, out, device, parts, progress, foresee, start, force)
     if device != "cpu":
         torch.cuda.set_device(device)
     with _faults(out), quiet():
-        ready, step = _fit(job, pairs, image_root)
-    report = _report(job, ready, step, time.monotonic() - started)
-    manifests.write_manifest(out, parts, report, _versions())
+        fitted = _fit(job, pairs, image_root)
+    report = _report(job, fitted, time.monotonic() - started)
+    if leads():
+        manifests.write_manifest(out, parts, report, _versions())
     return report
 
 
-def _fit(job: _Job, pairs: Sequence[PreferencePair], image_root: Path) -> tuple[Preflight, int]:
-    """Train from the last whole checkpoint to the adapter; returns what was trained on and the update it went on from."""
-    train, progress = job.recipe.train, job.progress
-    job.checkpoints.mkdir(parents=True, exist_ok=True)
-    checkpoint, step = last_complete(job.checkpoints, job.parts)
-    cut_log(job.log, step)
-    policy, processor = load_model_and_processor(job.recipe.model, job.device, train.dtype)
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """What was trained on, the update it went on from, and what was shared of prompts, in words."""
+
+    ready: Preflight
+    step: int
+    sharing: str
+
+
+def _fit(job: _Job, pairs: Sequence[PreferencePair], image_root: Path) -> _Fitted:
+    """Train from the last whole checkpoint to the policy."""
+    train = job.recipe.train
+    with in_turn(job.device):
+        checkpoint, step = (None, 0) if job.anew else last_complete(job.checkpoints, job.parts)
+    config, told = load_config(job.recipe.model), _phase(job.progress, "preflight")
+    encoder = PairEncoder(load_processor(job.recipe.model), image_root)
+    image_token = getattr(config, "image_token_id", None)
+    ready = preflight(pairs, encoder, train.max_tokens, image_token, told, positions(config))
+    # Before the weights: ZeRO-3 parts them while they are read, which it learns from these.
+    settings = arguments(job.recipe, order.updates(len(ready.pairs), train), job.checkpoints, job.device)
+    for line in outlook(ready, train, settings.max_steps, step):
+        say(line)
+    if job.foresee is not None and not parted():
+        say(job.foresee(ready))
+    policy, processor = load_model_and_processor(job.recipe.model, placed(job.device), loaded_dtype(train))
     prepare_base(policy)
-    encoder = PairEncoder(processor, image_root)
-    image_token = getattr(policy.config, "image_token_id", None)
-    ready = preflight(pairs, encoder, train.max_tokens, image_token, _phase(progress, "preflight"))
-    trainer = _trainer(job, policy, processor, encoder, ready)
+    sharing, shared = shared_as(policy, train.prefix_sharing, train.batch_size) if train.objective == "dpo" else ("off", "off")
+    adapted = trainable(policy, train, job.start, encoder.prompt(ready.pairs[0]).images)
+    with in_turn(job.device):
+        if leads():
+            _make_room(job, step)
+    trainer = _trainer(job, settings, adapted, processor, encoder, ready, sharing)
+    part_by_layers(trainer, policy)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    _save_adapter(trainer, processor, job.out)
-    return ready, step
+    save_policy(trainer, processor, job.out / policy_name(train), job.recipe.model)
+    return _Fitted(ready, step, shared)
 
 
 def _finished(out: Path, parts: Mapping[str, Any]) -> TrainReport | None:
@@ -136,98 +182,79 @@ def _finished(out: Path, parts: Mapping[str, Any]) -> TrainReport | None:
     )
 
 
-def _clear(out: Path) -> None:
-    (out / manifests.MANIFEST).unlink(missing_ok=True)
-    (out / "log.jsonl").unlink(missing_ok=True)
-    for name in ("adapter", "checkpoints"):
-        shutil.rmtree(out / name, ignore_errors=True)
+def _make_room(job: _Job, step: int) -> None:
+    """What a training that begins with update `step` finds: nothing of another one, and a log that ends there."""
+    if job.anew:
+        for name in (manifests.MANIFEST, "log.jsonl"):
+            (job.out / name).unlink(missing_ok=True)
+        for name in (*POLICIES, "checkpoints"):
+            shutil.rmtree(job.out / name, ignore_errors=True)
+    job.checkpoints.mkdir(parents=True, exist_ok=True)
+    cut_log(job.log, step)
 
 
-def _trainer(job: _Job, policy: PreTrainedModel, processor: ProcessorMixin, encoder: PairEncoder, ready: Preflight) -> Trainer:
-    count = order.updates(len(ready.pairs), job.recipe.train)
-    ids = [pair.pair_id for pair in ready.pairs]
-    rows = order.stream(ids, job.recipe.seed, count * job.batch)
-    # TRL takes vision mode from a column named `image`; our collators read `row` alone.
-    data = Dataset.from_dict({"image": [ready.pairs[row].path for row in rows], "row": rows})
-    dpo = job.recipe.train.objective == "dpo"
-    trainer = (PolicyDPOTrainer if dpo else PolicySFTTrainer)(
-        model=policy,
-        args=_arguments(job, count),
-        train_dataset=data,
-        data_collator=(PreferenceCollator if dpo else ChosenCollator)(ready, encoder),
-        processing_class=processor,
-        peft_config=lora_config(policy, job.recipe.train.lora),
-        callbacks=[MarkComplete(job.parts), UpdateLog(job.log, len(ids), job.batch, job.progress)],
-    )
+def _trainer(
+    job: _Job,
+    settings: trl.DPOConfig | trl.SFTConfig,
+    adapted: tuple[PreTrainedModel | PeftModel, LoraConfig | None],
+    processor: ProcessorMixin,
+    encoder: PairEncoder,
+    ready: Preflight,
+    sharing: Sharing,
+) -> Trainer:
+    train, (model, adapter) = job.recipe.train, adapted
+    rows = order.rows(ready.pairs, job.recipe, settings.max_steps, by_image=sharing == "tree")
+    seen = [ready.pairs[row].pair_id for row in rows]
+    reused = reused_features(train)
+    callbacks = [
+        UpdateLog(job.log, len(ready.pairs), job.batch, job.progress, seen),
+        DisplacementWatch(train, read_log(job.log)),
+        MarkComplete(job.parts),
+        Pace(),
+    ]
+    common: dict[str, Any] = {
+        "model": model,
+        "args": settings,
+        "processing_class": processor,
+        "peft_config": adapter,
+        "callbacks": callbacks,
+    }
+    trainer: Trainer
+    if train.objective == "dpo":
+        collator = PreferenceCollator(ready, encoder, job.recipe.pairs.weights)
+        data = Dataset.from_dict({"row": rows})
+        trainer = SPRDPOTrainer(
+            **common, train_dataset=data, data_collator=collator, prefix_sharing=sharing, reuse_image_features=reused
+        )
+        if train.reference_first:
+            trainer.add_callback(_reference(job, ready, trainer, collator))
+    else:
+        # TRL takes vision mode from a column named `image`; our collators read `row` alone.
+        data = Dataset.from_dict({"image": [ready.pairs[row].path for row in rows], "row": rows})
+        chosen = ChosenCollator(ready, encoder)
+        trainer = PolicySFTTrainer(**common, train_dataset=data, data_collator=chosen, reuse_image_features=reused)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def _arguments(job: _Job, count: int) -> trl.DPOConfig | trl.SFTConfig:
-    recipe = job.recipe.train
-    common: dict[str, Any] = {
-        "output_dir": str(job.checkpoints),
-        "max_steps": count,
-        "per_device_train_batch_size": recipe.batch_size,
-        "gradient_accumulation_steps": recipe.gradient_accumulation,
-        "learning_rate": recipe.learning_rate,
-        "lr_scheduler_type": recipe.scheduler,
-        "warmup_steps": order.warmup(count, recipe),
-        "weight_decay": recipe.weight_decay,
-        "bf16": recipe.dtype == "bfloat16",
-        "gradient_checkpointing": recipe.gradient_checkpointing,
-        "use_cpu": job.device == "cpu",
-        "seed": derive_seed(job.recipe.seed, "training") % 2**31,
-        "train_sampling_strategy": "sequential",
-        "dataloader_num_workers": 0,
-        "dataloader_pin_memory": job.device != "cpu",
-        "remove_unused_columns": False,
-        "max_length": None,
-        "save_steps": recipe.save_steps,
-        "save_total_limit": 2,
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "report_to": "none",
-        "disable_tqdm": True,
-    }
-    if recipe.objective == "sft":
-        return _one_device(trl.SFTConfig(**common))
-    weights = list(recipe.loss_weights) if recipe.loss_weights else None
-    return _one_device(
-        trl.DPOConfig(
-            **common,
-            beta=recipe.beta,
-            loss_type=list(recipe.loss_type),
-            loss_weights=weights,
-            disable_dropout=recipe.lora.dropout == 0,  # TRL would switch off the adapter's own dropout as well
-        )
-    )
+def _reference(job: _Job, ready: Preflight, trainer: SPRDPOTrainer, collator: PreferenceCollator) -> ReferenceFirst:
+    train = job.recipe.train
+    cache = Cache(job.out / FILE, reference_parts(job.parts), ready.pairs, train.batch_size)
+    begun = train.method == "full"  # once it has moved, a model that is trained whole is its own reference no more
+    return ReferenceFirst(cache, trainer.score_reference, collator, begun, _phase(job.progress, "reference"))
 
 
-def _one_device(arguments: trl.DPOConfig | trl.SFTConfig) -> trl.DPOConfig | trl.SFTConfig:
-    """Keep to the one device that was asked for; with several in sight transformers would split batches over them."""
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
-
-
-def _save_adapter(trainer: Trainer, processor: ProcessorMixin, out: Path) -> None:
-    partial, adapter = out / "adapter.partial", out / "adapter"
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(adapter, ignore_errors=True)
-    trainer.accelerator.unwrap_model(trainer.model).save_pretrained(partial, save_embedding_layers=False)
-    processor.save_pretrained(partial)
-    partial.rename(adapter)
-
-
-def _report(job: _Job, ready: Preflight, resumed_from: int, seconds: float) -> TrainReport:
+def _report(job: _Job, fitted: _Fitted, seconds: float) -> TrainReport:
+    ready = fitted.ready
     lines = read_log(job.log)
     beta = job.recipe.train.beta
     dpo = job.recipe.train.objective == "dpo"
     # Relative to the reference the pairs' own difficulty cancels, which from batch to batch is larger than any drift.
     first, last = quarters(lines, lambda line: line["rewards/chosen"] / beta if dpo else line["logps/chosen"])
     names = [name for name in lines[-1] if name not in ("step", "epoch")]
+    at_end = standing(lines, beta)
     return TrainReport(
-        adapter=job.out / "adapter",
+        adapter=job.out / policy_name(job.recipe.train),
         updates=int(lines[-1]["step"]),
         pairs=len(ready.pairs),
         dropped=ready.dropped,
@@ -235,10 +262,13 @@ def _report(job: _Job, ready: Preflight, resumed_from: int, seconds: float) -> T
         final={name: quarters(lines, itemgetter(name))[1] for name in names},
         chosen_first=first,
         chosen_last=last,
-        displaced=last < first,
+        displaced=at_end is not None and at_end.displaced,
         seconds=round(seconds, 3),
-        resumed_from=resumed_from,
+        resumed_from=fitted.step,
         fresh=True,
+        prefix_sharing=fitted.sharing,
+        displaced_at=first_displaced(lines, beta),
+        histogram=ready.histogram,
     )
 
 
@@ -249,7 +279,9 @@ def _faults(out: Path) -> Iterator[None]:
         try:
             yield
         except ImageFault as error:
-            raise DataError(f"a photo changed while training ({error}); put it back and give the same command again") from None
+            raise DataError(
+                f"a photo changed while training ({error}); put it back and give the same command again, without --force"
+            ) from None
 
 
 def _phase(progress: Progress | None, name: str) -> Any:

@@ -7,13 +7,15 @@ model would be trained by nothing. So every module hit is checked against the mo
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 
 from peft import LoraConfig
 from torch import nn
 from transformers import PreTrainedModel
 
 from spr.errors import RecipeError
-from spr.recipe import Lora
+from spr.recipe_train import Lora
 from spr.running.progress import say
 
 _GATED = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
@@ -51,7 +53,7 @@ def target_modules(model: PreTrainedModel, override: str | None = None) -> list[
     if not hits:
         raise RecipeError(
             f"train.lora.target_modules {pattern!r} hits no linear layer of this {model.config.model_type} model; "
-            "set a regular expression over full module names that does"
+            f"set a regular expression over full module names that does: {_there_is(model)}"
         )
     inside = {id(module) for module in decoder.modules()}
     outside = [name for name in hits if id(model.get_submodule(name)) not in inside]
@@ -65,12 +67,23 @@ def target_modules(model: PreTrainedModel, override: str | None = None) -> list[
     return hits
 
 
-def lora_config(model: PreTrainedModel, lora: Lora) -> LoraConfig:
-    """The adapter a recipe asks for, on the modules `target_modules` finds. Raises RecipeError as that does."""
+def _there_is(model: PreTrainedModel) -> str:
+    """The linear layers of the language model by the last part of their names, and one name in full."""
+    inside = {id(module) for module in model.get_decoder().modules()}
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and id(module) in inside]
+    if not names:
+        return "its language model has none"
+    ends = Counter(name.rpartition(".")[2] for name in names)
+    counted = ", ".join(f"{end} ({number})" for end, number in ends.most_common())
+    return f"those of its language model end in {counted}; the first is {names[0]}"
+
+
+def lora_config(model: PreTrainedModel, lora: Lora, more: Sequence[str] = ()) -> LoraConfig:
+    """The adapter a recipe asks for, on the modules `target_modules` finds and on `more`. Raises RecipeError as that does."""
     return LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=target_modules(model, lora.target_modules),
+        target_modules=[*target_modules(model, lora.target_modules), *more],
         task_type="CAUSAL_LM",
     )

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from spr.errors import ResumeError
-from spr.models.identity import identity
+from spr.models.identity import directory_digest, identity
 from spr.recipe import Recipe
 from spr.records import Dropped, PreferencePair
 from spr.running.files import canonical, digest, read_json, write_json
+from spr.training.lengths import Histogram
 
 VERSION = 1
 MANIFEST = "manifest.json"
-_IDLE = frozenset({"save_steps"})
-"""Keys of `train` that do not change the adapter."""
+_IDLE = frozenset({"save_steps", "report_to"})
+"""Keys of `train` that do not change the policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,14 @@ class TrainReport:
     """What came of a training.
 
     `updates` optimizer steps over `pairs` pairs; `dropped` the pairs the preflight refused; `lengths` tokens by part
-    (prompt, chosen, rejected, sequence) and statistic (min, median, p95, max); `final` the means of the last quarter of
-    the log. `chosen_first` and `chosen_last` are the mean log-probability of the chosen answers in the first and the
-    last quarter of the updates, under DPO relative to the reference, in nats an answer; `displaced` says that the last is
-    the lower one: the policy then gained its margin by making the chosen answers unlikely too. `resumed_from` is the
-    update of the checkpoint it went on from (0: none), `fresh` whether this call did any work.
+    (prompt, chosen, rejected, sequence) and statistic (min, median, p95, max), `histogram` the sequences by tokens
+    (`spr.training.lengths`); `final` the means of the last quarter of the log. `chosen_first` and `chosen_last` are the
+    mean log-probability of the chosen answers in the first and the last quarter of the updates, under DPO relative to the
+    reference, in nats an answer. `displaced` says that the policy gained its margin by making the chosen answers unlikely
+    too (`spr.training.displacement`), and `displaced_at` is the first update at which the watch saw that, if any, whatever
+    came after. `resumed_from` is the update of the checkpoint it went on from (0: none), `fresh` whether this call did any
+    work. `prefix_sharing` is what was shared of prompts, with the reason where that is less than the recipe asks for; SFT
+    shares nothing.
     """
 
     adapter: Path
@@ -47,22 +51,36 @@ class TrainReport:
     seconds: float
     resumed_from: int
     fresh: bool
+    prefix_sharing: str
+    displaced_at: int | None = None
+    histogram: Histogram = field(default_factory=dict)
 
 
-def key_parts(pairs: Sequence[PreferencePair], recipe: Recipe) -> dict[str, Any]:
-    """Everything that changes the adapter, as plain json values by dotted name."""
+def key_parts(pairs: Sequence[PreferencePair], recipe: Recipe, start: Path | None = None) -> dict[str, Any]:
+    """Everything that changes the policy, as plain json values by dotted name. `start` is the adapter it begins with."""
     train = recipe.train.model_dump(mode="json", exclude=set(_IDLE))
     lora = train.pop("lora")
-    model = recipe.model.model_dump(mode="json", include={"attention", "processor", "trust_remote_code"})
+    del train["trl"]
+    model = recipe.model.model_dump(mode="json", include={"attention", "processor", "quantization", "trust_remote_code"})
     return {
         "version": VERSION,
         "seed": recipe.seed,
         "pairs": pairs_digest(pairs),
+        **_weights(pairs, recipe),
         "model": identity(recipe.model.name, recipe.model.revision),
+        **({"start": directory_digest(start)} if start else {}),
         **{f"model.{name}": value for name, value in model.items()},
         **{f"train.{name}": value for name, value in train.items()},
         **{f"train.lora.{name}": value for name, value in lora.items()},
+        **{f"train.trl.{name}": value for name, value in recipe.train.trl.given().items()},
     }
+
+
+def _weights(pairs: Sequence[PreferencePair], recipe: Recipe) -> dict[str, Any]:
+    """What the pairs weigh, where it is not the same: the margins, which training reads then."""
+    how = recipe.pairs.weights
+    margins = sorted((pair.pair_id, pair.margin) for pair in pairs)
+    return {} if how == "equal" else {"pairs.weights": how, "margins": digest(canonical(margins))}
 
 
 def pairs_digest(pairs: Sequence[PreferencePair]) -> str:

@@ -1,102 +1,125 @@
-"""TRL's DPO and SFT trainers, with image and prompt computed once a pair, and the adapter switched off as reference.
+"""TRL's DPO and SFT trainers on batches of our collators, with what their rows share computed once.
 
-Stock TRL encodes each image four times a pair (two answers, policy and reference) and hooks the embeddings again at
-every reference pass; here the frozen vision tower runs once, outside autograd, and losses and metrics stay TRL's own.
+The losses, the metrics and the reference (the adapter switched off) are TRL's. Not here: how rows share (`once`).
 """
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Sequence
 from typing import Any
 
-import torch
+from peft import PeftModel
 from torch import Tensor
-from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers import Trainer
 from trl import DPOTrainer, SFTTrainer
 
-from spr.training.sharing import can_share, share_prompts
+from spr.training.base import bare, still_reference, words_alone_require_gradients
+from spr.training.features import Images
+from spr.training.head import gather_head
+from spr.training.once import compute_once, encode_inside
+from spr.training.sharing import IGNORED, Sharing, unshared
+from spr.training.weighting import weigh_pairs
 
 Inputs = dict[str, Any]
 
 
-def share_images(model: PreTrainedModel, inputs: Inputs, copies: int) -> Inputs:
-    """Replace `images`, the fields of B images, by their features, `copies` times in the order of the rows.
+class _Resuming(Trainer):
+    """Goes on from the weights of a checkpoint, whatever they are called in it."""
 
-    The features come from one pass without gradient: the vision tower and the projector are frozen. What else describes
-    the images (grids, sizes) is repeated alike. A model whose forward takes no encoded images gets repeated pixels.
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """As transformers does, but for whole models: these it saves under the names of their hub files and reads by those of
+        their modules, and what it misses then keeps the base's weights without a word."""
+        if isinstance(self.model, PeftModel) or self.is_fsdp_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        there = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
+        self.model.load_state_dict(there.state_dict())
+
+
+class SPRDPOTrainer(_Resuming, DPOTrainer):
+    """DPO on batches of `PreferenceCollator`, of a model that gets a fresh adapter (`peft_config`), goes on with one that is
+    there (a PeftModel with one adapter, `default`), or is trained whole.
+
+    `prefix_sharing` says what of a prompt is computed once: nothing (`off`), a pair's prompt (`pair`), or what the prompts
+    of all pairs of a batch about one image begin with (`tree`). With `reuse_image_features` the frozen vision tower encodes an
+    image once for all rows, policy and reference. Losses, metrics and gradients are those of TRL up to the rounding of sums.
+
+    The reference is the model as it begins: without the fresh adapter, with a copy of the one that was there; a model that is
+    trained whole keeps no copy, so its batches must bring the reference's log-probabilities.
+    Raises ValueError where the model's attention cannot branch; `sharing.unshared` says so beforehand.
     """
-    takes = inspect.signature(type(model).forward).parameters
-    rest = {name: value for name, value in inputs.items() if name != "images"}
-    repeated = {name: torch.cat([value] * copies) for name, value in inputs["images"].items()}
-    if not {"mm_encoder_outputs", "image_embeds"} & takes.keys():
-        return {**rest, **repeated}
-    del repeated["pixel_values"]
-    if "image_embeds" in takes:
-        return {**rest, **repeated, "image_embeds": _features(model, inputs["images"], copies).pooler_output}
-    return {**rest, **repeated, "mm_encoder_outputs": {"image": _features(model, inputs["images"], copies)}}
 
+    def __init__(
+        self,
+        model: Any,
+        *args: Any,
+        prefix_sharing: Sharing = "pair",
+        reuse_image_features: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if prefix_sharing != "off" and (reason := unshared(bare(model))):
+            raise ValueError(f"prefix_sharing {prefix_sharing}: {reason}")
+        words_alone_require_gradients(bare(model))
+        super().__init__(model, *args, **kwargs)
+        still_reference(self.model)
+        self._reuse = reuse_image_features
+        compute_once(bare(self.model), prefix_sharing)
+        weigh_pairs(bare(self.model))
+        gather_head(bare(self.model))
 
-def _features(model: PreTrainedModel, images: Inputs, copies: int) -> BaseModelOutputWithPooling:
-    encode = model.base_model.get_image_features
-    wanted = inspect.signature(encode).parameters
-    with torch.no_grad():
-        features = encode(**{name: value for name, value in images.items() if name in wanted}, return_dict=True)
-    pooled = features.pooler_output  # one tensor, or one an image where images differ in length
-    outputs = BaseModelOutputWithPooling(
-        pooler_output=torch.cat([pooled] * copies) if isinstance(pooled, Tensor) else list(pooled) * copies
-    )
-    if (layers := getattr(features, "deepstack_features", None)) is not None:
-        outputs["deepstack_features"] = [list(layer) * copies for layer in layers]
-    if (maps := getattr(features, "feature_maps", None)) is not None:  # Ferret reads regions from them
-        outputs["feature_maps"] = list(maps) * copies
-    return outputs
+    def score_reference(self, rows: Sequence[int]) -> list[tuple[float, float]]:
+        """The reference's log-probabilities of the answers of the collator's `rows`: chosen, rejected, of each.
 
+        Where several processes hold parts of the model, all must ask at the same time, each for as many calls.
+        """
+        inputs = self._prepare_inputs(self.data_collator([{"row": row} for row in rows]))
+        chosen, rejected = self.compute_ref_log_probs(self.model_wrapped, inputs)
+        return list(zip(chosen.tolist(), rejected.tolist(), strict=True))
 
-class PolicyDPOTrainer(DPOTrainer):
-    """DPO on batches of `PreferenceCollator`; the model must carry a fresh adapter (given as `peft_config`)."""
+    def compute_ref_log_probs(self, model: Any, inputs: Inputs) -> Any:
+        """Sums of log-probabilities of the answers by the reference: chosen (B,), rejected (B,)."""
+        return super().compute_ref_log_probs(model, self._with_images(inputs))
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # `_compute_loss` then reads the reference log-probabilities from the batch, where the override below puts them.
-        self.precompute_ref_logps = True
-        base = self.model.get_base_model()
-        self._image_copies = 1 if can_share(base) else 2
-        if can_share(base):
-            share_prompts(base)
+    def _compute_loss(self, model: Any, inputs: Inputs, *args: Any, **kwargs: Any) -> Any:
+        self.precompute_ref_logps = "ref_chosen_logps" in inputs
+        return super()._compute_loss(model, self._with_images(inputs), *args, **kwargs)
 
-    def _compute_loss(self, model: Any, inputs: Inputs, return_outputs: bool) -> Any:
-        policy = self.accelerator.unwrap_model(self.model)
-        inputs = share_images(policy.get_base_model(), inputs, copies=self._image_copies)
-        inputs["ref_chosen_logps"], inputs["ref_rejected_logps"] = self._reference_logps(policy, inputs)
-        return super()._compute_loss(model, inputs, return_outputs)
+    def _with_images(self, inputs: Inputs) -> Inputs:
+        return {**inputs, "images": Images(inputs["images"], inputs["layout"].sizes, self._reuse)}
 
-    def _reference_logps(self, policy: Any, inputs: Inputs) -> tuple[Tensor, ...]:
-        """Log-probabilities of the answers without the adapter, summed over tokens: chosen (B,), rejected (B,)."""
-        fields = {name: value for name, value in inputs.items() if name != "completion_mask"}
-        labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
-        with torch.no_grad(), policy.disable_adapter():
-            outputs = policy(**fields, labels=labels, use_cache=False, fused_lm_head=True)
-        chosen, rejected = outputs.log_probs.sum(dim=1).chunk(2)
-        return chosen, rejected
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        """Nothing: the collator makes tokens of rows."""
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        """Nothing: `score_reference` is asked for them when the model is where it will be trained."""
+        return dataset
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """No card: checkpoints are for resuming only."""
 
 
-class PolicySFTTrainer(SFTTrainer):
+class PolicySFTTrainer(_Resuming, SFTTrainer):
     """SFT on batches of `ChosenCollator`, loss on the answers' tokens alone."""
+
+    def __init__(self, model: Any, *args: Any, reuse_image_features: bool = True, **kwargs: Any) -> None:
+        words_alone_require_gradients(bare(model))
+        super().__init__(model, *args, **kwargs)
+        self._reuse = reuse_image_features
+        encode_inside(bare(self.model))
+        gather_head(bare(self.model))
 
     def compute_loss(
         self, model: Any, inputs: Inputs, return_outputs: bool = False, num_items_in_batch: Tensor | int | None = None
     ) -> Any:
         """TRL's loss, and the mean log-probability of an answer as the metric logps/chosen, as DPO has it."""
-        base = self.accelerator.unwrap_model(self.model).get_base_model()
-        rows, tokens = len(inputs["labels"]), (inputs["labels"] != -100).sum()
-        inputs = share_images(base, inputs, copies=1)
-        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        total = (loss[0] if return_outputs else loss).detach() * (tokens if num_items_in_batch is None else num_items_in_batch)
-        self._metrics["train"]["logps/chosen"].append(-total.item() / rows)
+        rows, tokens = len(inputs["labels"]), (inputs["labels"] != IGNORED).sum()
+        images = Images(inputs["images"], inputs["layout"].sizes, self._reuse)
+        loss = super().compute_loss(model, {**inputs, "images": images}, return_outputs, num_items_in_batch)
+        found = (loss[0] if return_outputs else loss).detach()
+        # Of several processes each divides by the tokens of all, and TRL makes up for the mean over them that follows.
+        total = found * tokens if num_items_in_batch is None else found * num_items_in_batch / self.accelerator.num_processes
+        self._metrics["train"]["logps/chosen"].append(-self.accelerator.gather(total / rows).mean().item())
         return loss
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:

@@ -189,8 +189,10 @@ def test_weights_that_do_not_fit_are_said_to(recipes, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch.nn.Module, "to", full)
-    with pytest.raises(ModelError, match="does not fit into the device's memory"):
-        load_model_and_processor(recipes["llava"], "cpu")
+    with pytest.raises(
+        ModelError, match=r"does not fit into the device's memory; .* or set model\.quantization to 4bit \(`spr plan`"
+    ):
+        load_model_and_processor(recipes["llava"], "cuda:0")
 
 
 def test_an_image_mark_inside_a_prompt_is_refused(models, pictures):

@@ -17,8 +17,9 @@ from spr.pipeline.estimates.costs import Batch, Pairs
 from spr.pipeline.estimates.device import Speed, measure
 from spr.pipeline.estimates.scorers import ENCODERS, FINDERS, scoring
 from spr.pipeline.estimates.units import bytes_text, time_text
-from spr.recipe import Recipe, Train, check_recipe
+from spr.recipe import Recipe, check_recipe
 from spr.recipe_score import Score
+from spr.recipe_train import Train
 
 # A language model of two layers: 1,000 weights in its blocks, two tables of 10 words by 4.
 SHAPE = Shape(
@@ -110,6 +111,28 @@ def test_checkpointing_keeps_one_layer_whole() -> None:
     assert costs.training_memory(SHAPE, again, "float32", fused=False) == fixed + layer + 2 * 18 * 4 * 4
 
 
+def test_weights_that_are_trained_are_held_four_times_in_float32_and_frozen_ones_once() -> None:
+    full, alone = dataclasses.replace(PAIRS, full=True), dataclasses.replace(PAIRS, full=True, rank=64)
+    assert costs.held(SHAPE, PAIRS, "bfloat16") == 2 * 1580 + 16 * 100
+    assert costs.held(SHAPE, full, "bfloat16") == costs.held(SHAPE, alone, "float32") == 16 * 1080 + 4 * 500
+    more = costs.training_memory(SHAPE, full, "bfloat16", True) - costs.training_memory(SHAPE, PAIRS, "bfloat16", True)
+    assert more == 14 * 1080 + 2 * 500 - 16 * 100
+    assert costs.update_seconds(SHAPE, PAIRS, SPEED) == 2 * 16 * 100 / 10
+    assert costs.update_seconds(SHAPE, full, SPEED) == 2 * 16 * 1080 / 10
+
+
+def test_the_gradients_of_weights_are_a_pass_of_their_own() -> None:
+    one_pass = 2 * 1000 * 18 + 2 * 40 * 18 + 4 * 4 * 2 * 18**2
+    full = dataclasses.replace(PAIRS, full=True)
+    assert costs.training_seconds(SHAPE, full, SPEED, fused=False) == pytest.approx((4 * one_pass + 2 * 500 * 5) / 50)
+
+
+def test_an_adapter_on_four_bits_is_in_bfloat16() -> None:
+    four = dataclasses.replace(PAIRS, quantized=True)
+    assert costs.held(SHAPE, four, "bfloat16") == 2 * 80 + 1500 * 4.5 / 8 + 8 * 100
+    assert costs.update_seconds(SHAPE, four, SPEED) == 2 * 8 * 100 / 10
+
+
 def test_the_candidates_of_a_query_by_the_images_they_show() -> None:
     default = work.candidate_askings(recipe())
     assert [dataclasses.astuple(one) for one in default] == [(1, 3, 3), (2, 2, 2)]
@@ -186,8 +209,17 @@ def test_photos_are_counted_by_their_sizes() -> None:
 def test_the_policys_disk_is_the_adapter_and_its_last_checkpoints() -> None:
     # 50 * 2 parameters of 4 bytes; a checkpoint holds them three times; 80 bytes a word of the tokenizer, beside each.
     train = Train.model_validate({"lora": {"r": 2}, "save_steps": 10})
-    assert disk.policy(SHAPE, train, 9) == (1 + 3) * 400 + 2 * 800
-    assert disk.policy(SHAPE, train, 100) == (1 + 6) * 400 + 3 * 800
+    assert disk.policy(SHAPE, PAIRS, train, 9, "bfloat16") == (1 + 3) * 400 + 2 * 800
+    assert disk.policy(SHAPE, PAIRS, train, 100, "bfloat16") == (1 + 6) * 400 + 3 * 800
+    # On 4-bit weights the adapter is in bfloat16.
+    assert disk.policy(SHAPE, dataclasses.replace(PAIRS, quantized=True), train, 9, "bfloat16") == (1 + 3) * 200 + 2 * 800
+
+
+def test_the_disk_of_a_model_that_is_trained_itself_holds_all_of_it() -> None:
+    # 1,580 weights in bfloat16; two checkpoints of them in float32, with two moments of the 1,080 that move.
+    train = Train.model_validate({"save_steps": 9, "method": "full"})
+    expected = 2 * 1580 + 2 * (4 * 1580 + 8 * 1080) + 3 * 800
+    assert disk.policy(SHAPE, dataclasses.replace(PAIRS, full=True), train, 100, "bfloat16") == expected
 
 
 @pytest.mark.parametrize(("number", "text"), [(512, "512 B"), (1536, "1.5 kB"), (15.4 * 2**30, "15 GB"), (3 * 2**40, "3.0 TB")])

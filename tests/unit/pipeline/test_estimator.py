@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from spr.models.shapes import PUBLISHED
 from spr.pipeline.assembly import data_steps
 from spr.pipeline.estimates import costs, disk, work
 from spr.pipeline.estimates.device import Speed
-from spr.pipeline.estimates.steps import ROW_SECONDS, Estimator
+from spr.pipeline.estimates.steps import ROW_SECONDS, TOWER, UNTRAINED, Estimator
 from spr.recipe import check_recipe
 from spr.running.run_dir import RunDir
 from spr.running.shards import Manifest, Origin
@@ -130,6 +131,34 @@ def test_the_longest_answers_are_to_fit_into_a_training(tmp_path: Path) -> None:
     assert found.of("train").memory == costs.training_memory(PUBLISHED[KOSMOS], step, found.recipe.train.dtype, fused=False)
 
 
+def test_a_training_of_the_model_itself_never_has_the_figures_of_an_adapter(tmp_path: Path) -> None:
+    shape = PUBLISHED[KOSMOS]
+    adapter = estimator(tmp_path, [SMALL] * 2, PRODUCTS).of("train")
+    full = estimator(tmp_path, [SMALL] * 2, PRODUCTS, train={"method": "full"}).of("train")
+    # Kosmos-2's language model four times in float32 and the rest once, for all in bfloat16 and the adapter four times.
+    more = 14 * shape.language + 2 * shape.vision - 16 * 128 * shape.linear_width
+    assert full.memory - adapter.memory == more
+    assert full.seconds > adapter.seconds
+    assert full.disk > 6 * (shape.language + shape.vision)
+
+
+def test_an_adapter_on_four_bits_takes_less(tmp_path: Path) -> None:
+    whole = estimator(tmp_path, [SMALL] * 2).of("train")
+    model = {"name": KOSMOS, "dialect": "ferret", "quantization": "4bit"}
+    four = estimator(tmp_path, [SMALL] * 2, model=model).of("train")
+    assert four.why == ""
+    assert four.memory < whole.memory
+    for key in ({"method": "full"}, {"vision_tower": "tuned"}):
+        refused = estimator(tmp_path, [SMALL] * 2, model=model, train=key).of("train")
+        assert (refused.memory, refused.disk, refused.seconds, refused.why) == (None, None, None, UNTRAINED)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_tuned_tower_has_no_figures(method: str, tmp_path: Path) -> None:
+    found = estimator(tmp_path, [SMALL] * 2, train={"vision_tower": "tuned", "method": method}).of("train")
+    assert (found.memory, found.disk, found.seconds, found.why) == (None, None, None, TOWER)
+
+
 def test_the_head_scores_every_position_on_a_cpu_and_the_answers_on_a_gpu(tmp_path: Path) -> None:
     slow, fast = estimator(tmp_path, [SMALL] * 2), estimator(tmp_path, [SMALL] * 2)
     fast.__dict__["devices"] = ("cuda:0",)
@@ -145,4 +174,11 @@ def test_finished_shards_count_with_their_bytes_and_others_by_their_rows(tmp_pat
     # Two shards of four candidates each, with texts of 10 tokens.
     assert found.of("candidates").disk == there + 2 * 5000 + 2 * 4 * (120 + 2 * 10)
     assert found.of("pairs").disk == 3 * 5000 + 6 * (800 + 3 * 2 * 10)
-    assert found.of("train").disk == disk.policy(PUBLISHED[KOSMOS], found.recipe.train, 1)
+    step = work.training_step(found.recipe, Seen(64, 257), "kosmos-2", 30)
+    assert found.of("train").disk == disk.policy(PUBLISHED[KOSMOS], step, found.recipe.train, 1, "bfloat16")
+
+
+def test_descriptions_of_the_round_before_say_how_long_the_next_ones_are(tmp_path: Path) -> None:
+    first = estimator(tmp_path, [SMALL] * 2)
+    assert first.answer == 30 / 3
+    assert replace(first, told=12.0).answer == 12.0

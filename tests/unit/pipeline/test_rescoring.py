@@ -192,7 +192,7 @@ def test_a_models_own_results_are_never_written_over(world: Path) -> None:
     (begun.evaluation("pope", "base") / "parts").mkdir(parents=True)
     trained = RunDir(world / "trained")
     trained.prepare()
-    write_json(trained.policy / "manifest.json", {})
+    write_json(trained.policy / "manifest.json", {"key": "k", "parts": {}, "report": {"adapter": "adapter"}})
     for run in (asked, begun, trained):
         with pytest.raises(RecipeError, match=f"--base: {run.path} keeps the results of its own model; name another .* --out"):
             evaluate_files(recipe(world), run.path, "rec", file)

@@ -40,9 +40,12 @@ def test_without_a_terminal_there_is_at_most_one_line_every_ten_seconds(clock: C
 
 def test_a_job_has_a_meter_for_each_phase(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with progress.JobMeter() as told:
+        told("preflight", 0, 6, {})
         told("preflight", 3, 6, {})
         clock.now += 2
         told("preflight", 6, 6, {})
+        progress.say("what comes after a phase stands after its last line")
+        told("train", 0, 3, {})
         told("train", 1, 3, {"loss": 0.7})
         clock.now += 10
         told("train", 2, 3, {"loss": 0.61, "rewards/margins": 0.25, "rewards/chosen": -0.1, "grad_norm": 3.0})
@@ -50,8 +53,22 @@ def test_a_job_has_a_meter_for_each_phase(clock: Clock, capsys: pytest.CaptureFi
         told("train", 3, 3, {"loss": 0.6})
     assert capsys.readouterr().err.splitlines() == [
         "preflight: 6 pairs in 2.0 s, 3 pairs/s",
+        "what comes after a phase stands after its last line",
         "train: 2/3 updates, 0.2 updates/s, about 5 s left, loss 0.61, margin 0.25, chosen -0.1",
         "train: 3 updates in 15.0 s, 0.2 updates/s",
+    ]
+
+
+def test_what_was_done_before_counts_for_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.JobMeter() as told:
+        told("train", 50, 100, {})
+        clock.now += 20
+        told("train", 60, 100, {"loss": 0.7})
+        clock.now += 80
+        told("train", 100, 100, {"loss": 0.6})
+    assert capsys.readouterr().err.splitlines() == [
+        "train: 60/100 updates, 0.5 updates/s, about 80 s left, loss 0.7",
+        "train: 50 of 100 updates in 100.0 s, 0.5 updates/s",
     ]
 
 

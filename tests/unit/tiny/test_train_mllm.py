@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -26,6 +27,7 @@ def _train(plan: Plan, out: Path) -> dict[str, torch.Tensor]:
     return load_file(out / "model" / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_training_gives_the_same_weights(tmp_path: Path) -> None:
     whole = _train(_SHORT, tmp_path / "whole")
     shorter = dataclasses.replace(_SHORT, asking=dataclasses.replace(_SHORT.asking, stop=1))
@@ -35,6 +37,7 @@ def test_stopped_and_resumed_training_gives_the_same_weights(tmp_path: Path) -> 
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_the_last_stage_may_begin_from_a_finished_model(tmp_path: Path) -> None:
     before = _train(dataclasses.replace(_SHORT, asking=dataclasses.replace(_SHORT.asking, stop=0)), tmp_path / "c")
     train(_SHORT, Run(tmp_path / "d", device="cpu", workers=0, save_every=1, snapshots=()), tmp_path / "c" / "model")

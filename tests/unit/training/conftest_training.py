@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import tiny_random
 from spr.recipe import Recipe, check_recipe
 from spr.records import PreferencePair
+from spr.training.features import Images
 
 FAMILIES = ("llava", "llava_onevision", "qwen2_5_vl")
 """What every test of batches and jobs is tried on."""
@@ -78,6 +80,13 @@ def make_pair(i: int, chosen: str | None = None, rejected: str | None = None, pa
     )
 
 
+def rows_of(model, batch):
+    """A batch of preferences as the fields of a plain forward over its 2B rows, each with features of its image."""
+    shown = Images(batch["images"], batch["layout"].sizes, reused=True).inputs(model, batch["layout"].image_of * 2)
+    regions = {name: torch.cat([value] * 2) for name, value in batch.get("regions", {}).items()}
+    return {name: batch[name] for name in batch.keys() - {"images", "layout", "regions"}} | shown | regions
+
+
 def make_recipe(model: Path, **train: object) -> Recipe:
     """A recipe that trains `model` in float32, two pairs an update; `train` overrides."""
     values = {
@@ -89,7 +98,7 @@ def make_recipe(model: Path, **train: object) -> Recipe:
         "learning_rate": 1e-2,
         "warmup_ratio": 0.0,
         "scheduler": "linear",
-        "lora": {"r": 4, "alpha": 8},
+        **({} if train.get("method") == "full" else {"lora": {"r": 4, "alpha": 8}}),
         **train,
     }
     return check_recipe(

@@ -14,8 +14,8 @@ from spr.errors import DataError, ModelError
 from spr.models import dialects
 from spr.models.loading import load_model_and_processor, load_processor
 from spr.models.prompts import Prompts
-from spr.training.collator import ChosenCollator, PreferenceCollator, join_pixels
-from spr.training.encoding import PairEncoder, Prompt
+from spr.training.collator import ChosenCollator, PreferenceCollator, join_fields
+from spr.training.encoding import PairEncoder
 from spr.training.preflight import preflight
 
 PAIRS = [make_pair(i) for i in range(4)]
@@ -60,6 +60,13 @@ def test_padding_is_on_the_right_and_unattended(encoder, ready, processor):
 
 def test_a_pair_brings_its_image_once(encoder, ready):
     assert PreferenceCollator(ready, encoder)(rows(0, 1, 2))["images"]["pixel_values"].shape == (3, 3, 32, 32)
+
+
+def test_a_pair_weighs_the_same_wherever_it_lies_in_a_batch(encoder, processor):
+    pairs = [dataclasses.replace(PAIRS[0], margin=0.1), dataclasses.replace(PAIRS[1], margin=0.3)]
+    collate = PreferenceCollator(preflight(pairs, encoder, 4096, processor.image_token_id), encoder, "margin")
+    assert collate(rows(1, 0))["pair_weights"] == pytest.approx((1.5, 0.5))
+    assert collate(rows(1))["pair_weights"] == pytest.approx((1.5,))
 
 
 def test_sft_labels_are_the_chosen_answer_alone(encoder, ready, processor):
@@ -138,8 +145,7 @@ def test_prompts_past_the_memory_budget_are_made_again_alike(processor, image_ro
 
 
 def test_images_with_fewer_tiles_are_padded_with_zeros():
-    prompts = [Prompt({}, {"pixel_values": torch.ones(1, tiles, 2)}) for tiles in (3, 1)]
-    joined = join_pixels(prompts)["pixel_values"]
+    joined = join_fields([{"pixel_values": torch.ones(1, tiles, 2)} for tiles in (3, 1)])["pixel_values"]
     assert joined.shape == (2, 3, 2)
     assert joined[1].tolist() == [[1, 1], [0, 0], [0, 0]]
 
@@ -147,8 +153,8 @@ def test_images_with_fewer_tiles_are_padded_with_zeros():
 class TestPreflight:
     """What is dropped before training, and under which name."""
 
-    def reasons(self, encoder, processor, *pairs, max_tokens=4096):
-        result = preflight([PAIRS[0], *pairs], encoder, max_tokens, processor.image_token_id)
+    def reasons(self, encoder, processor, *pairs, max_tokens=4096, context=None):
+        result = preflight([PAIRS[0], *pairs], encoder, max_tokens, processor.image_token_id, context=context)
         return [row.reason for row in result.dropped]
 
     def test_a_pair_over_the_budget(self, encoder, processor):
@@ -159,14 +165,14 @@ class TestPreflight:
         need = len(prompt) + max(len(answers.chosen), len(answers.rejected))
         assert (prompt == processor.image_token_id).sum() == 16
         assert self.reasons(encoder, processor, max_tokens=need) == []
-        with pytest.raises(DataError, match=r"too_long 1\); train.max_tokens is"):
+        with pytest.raises(DataError, match=r"too_long 1 \(pair-0\); train.max_tokens is"):
             self.reasons(encoder, processor, max_tokens=need - 1)
 
     def test_a_prompt_that_lost_its_image(self, processor, image_root):
         template = processor.chat_template
         try:
             processor.chat_template = template.replace("<image>", "")
-            with pytest.raises(DataError, match="image_tokens_lost 4"):
+            with pytest.raises(DataError, match=r"pair pair-0 \(0.png\): its image has no place in the prompt's tokens"):
                 preflight(PAIRS, PairEncoder(processor, image_root), 4096, processor.image_token_id)
         finally:
             processor.chat_template = template

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from conftest_training import FAMILIES, make_pair, make_recipe
+from conftest_training import FAMILIES, make_pair, make_recipe, rows_of
 from peft import PeftModel
 
 from spr.models.loading import load_model_and_processor
@@ -15,7 +15,6 @@ from spr.training.encoding import PairEncoder
 from spr.training.job import train
 from spr.training.log import read_log
 from spr.training.preflight import preflight
-from spr.training.trainers import share_images
 
 PAIRS = [make_pair(i) for i in range(4)]
 BETA = 0.3
@@ -30,7 +29,7 @@ def batch_of_all(recipe, image_root, model, processor):
 def answer_logps(model, batch):
     """Sum of log-probabilities of each row's answer tokens, from plain logits, pixels given twice."""
     images = {name: torch.cat([value] * 2) for name, value in batch["images"].items()}
-    fields = {name: value for name, value in batch.items() if name not in ("images", "completion_mask")}
+    fields = {name: value for name, value in batch.items() if name not in ("images", "layout", "completion_mask")}
     with torch.no_grad():
         logits = model(**fields, **images).logits[:, :-1].double()
     picked = logits.log_softmax(-1).gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
@@ -87,8 +86,8 @@ def test_features_encoded_once_give_the_logits_of_pixels_given_twice(family, mod
     batch = batch_of_all(recipe, image_root, base, processor)
     del batch["completion_mask"]
     images = {name: torch.cat([value] * 2) for name, value in batch["images"].items()}
-    fields = {name: value for name, value in batch.items() if name != "images"}
-    shared = share_images(base, batch, copies=2)
+    fields = {name: value for name, value in batch.items() if name not in ("images", "layout")}
+    shared = rows_of(base, batch)
     assert "pixel_values" not in shared
     with torch.no_grad():
         torch.testing.assert_close(base(**shared).logits, base(**fields, **images).logits, atol=1e-5, rtol=1e-5)
@@ -105,6 +104,6 @@ def test_a_model_that_takes_no_features_gets_pixels_for_every_row(models, image_
     base.__class__ = PixelsOnly
     batch = batch_of_all(recipe, image_root, base, processor)
     del batch["completion_mask"]
-    shared = share_images(base, batch, copies=2)
+    shared = rows_of(base, batch)
     assert shared["pixel_values"].shape == (8, 3, 32, 32)
     assert base(**shared).logits.shape[0] == 8

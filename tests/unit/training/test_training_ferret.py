@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from conftest_training import make_pair, make_recipe
+from conftest_training import make_pair, make_recipe, rows_of
 from safetensors.torch import load_file
 from trl.trainer.utils import add_fused_lm_head
 
@@ -16,10 +16,10 @@ from spr.models.loading import load_model_and_processor
 from spr.training.base import prepare_base
 from spr.training.collator import PreferenceCollator
 from spr.training.encoding import PairEncoder
+from spr.training.features import Images
 from spr.training.log import read_log
+from spr.training.once import compute_once
 from spr.training.preflight import preflight
-from spr.training.sharing import share_prompts
-from spr.training.trainers import share_images
 
 QUESTIONS = (
     "What is in [100, 100, 900, 900] <region_fea>?",
@@ -27,7 +27,8 @@ QUESTIONS = (
     "Is [0, 0, 300, 400] <region_fea> left of [700, 700] <region_fea>?",
     "What is at [20, 990] <region_fea>?",
 )
-PAIRS = [dataclasses.replace(make_pair(i), prompt=question) for i, question in enumerate(QUESTIONS)]
+PAIRS = [dataclasses.replace(make_pair(i, path=f"{i % 2}.png"), prompt=question) for i, question in enumerate(QUESTIONS)]
+"""Two pairs about each of two photos, which differ in how many regions they mark."""
 FIELDS = ("region_points", "region_sizes", "region_starts")
 
 
@@ -43,51 +44,46 @@ def prepared(models, image_root):
     return model, batch, labels
 
 
-def scored(model, batch, labels, copies):
-    return model(**share_images(model, batch, copies), labels=labels, fused_lm_head=True).log_probs
+def scored(model, batch, labels):
+    images = Images(batch["images"], batch["layout"].sizes, reused=True)
+    return model(**{**batch, "images": images}, labels=labels, fused_lm_head=True).log_probs
 
 
 def test_a_batch_carries_each_pairs_regions_once(prepared):
     _, batch, _ = prepared
-    assert {name: tuple(batch["images"][name].shape) for name in FIELDS} == {
+    assert {name: tuple(batch["regions"][name].shape) for name in FIELDS} == {
         "region_points": (4, 2, 512, 2),
         "region_sizes": (4, 2, 2),
         "region_starts": (4, 2, 2),
     }
-    assert (batch["images"]["region_sizes"] > 0).all(dim=-1).sum(dim=1).tolist() == [1, 0, 2, 1]
+    assert (batch["regions"]["region_sizes"] > 0).all(dim=-1).sum(dim=1).tolist() == [1, 0, 2, 1]
 
 
-def test_shared_prompts_give_the_numbers_and_gradients_of_separate_rows_with_regions(prepared):
+@pytest.mark.parametrize("sharing", ["off", "pair", "tree"])
+def test_shared_prompts_give_the_numbers_and_gradients_of_separate_rows_with_regions(sharing, prepared):
     model, batch, labels = prepared
     weight = model.get_decoder().layers[0].self_attn.k_proj.weight
 
-    def answer(copies):
+    def answer(log_probs):
         model.zero_grad()
-        log_probs = scored(model, batch, labels, copies)
         (log_probs * torch.linspace(0, 1, log_probs.numel()).view_as(log_probs)).sum().backward()
         return log_probs, weight.grad.clone()
 
-    separate, gradient = answer(copies=2)
-    with torch.no_grad():
-        pixels = {name: torch.cat([value] * 2) for name, value in batch["images"].items()}
-        rest = {name: value for name, value in batch.items() if name != "images"}
-        unshared = model(**rest, **pixels, labels=labels, fused_lm_head=True).log_probs
-    share_prompts(model)
-    shared, shared_gradient = answer(copies=1)
-    torch.testing.assert_close(separate, unshared, atol=1e-5, rtol=1e-5)
+    separate, gradient = answer(model(**rows_of(model, batch), labels=labels, fused_lm_head=True).log_probs)
+    compute_once(model, sharing)
+    shared, shared_gradient = answer(scored(model, batch, labels))
     torch.testing.assert_close(shared, separate, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(shared_gradient, gradient, atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("copies", [1, 2], ids=["shared", "separate"])
-def test_where_a_region_is_read_changes_the_answers_of_its_own_pair_alone(copies, prepared):
+@pytest.mark.parametrize("sharing", ["off", "pair", "tree"])
+def test_where_a_region_is_read_changes_the_answers_of_its_own_pair_alone(sharing, prepared):
     model, batch, labels = prepared
-    if copies == 1:
-        share_prompts(model)
-    moved = {**batch["images"], "region_points": batch["images"]["region_points"].clone()}
-    moved["region_points"][2] = 0
+    compute_once(model, sharing)
+    moved = {**batch, "regions": {**batch["regions"], "region_points": batch["regions"]["region_points"].clone()}}
+    moved["regions"]["region_points"][2] = 0
     with torch.no_grad():
-        before, after = (scored(model, {**batch, "images": some}, labels, copies) for some in (batch["images"], moved))
+        before, after = (scored(model, some, labels) for some in (batch, moved))
     apart = (before - after).abs().amax(dim=1)
     assert (apart[[2, 6]] > 1e-2).all()
     torch.testing.assert_close(before[[0, 1, 3, 4, 5, 7]], after[[0, 1, 3, 4, 5, 7]], atol=1e-5, rtol=0)

@@ -59,7 +59,10 @@ def test_a_vision_tower_is_refused(llava):
 
 
 def test_hitting_nothing_is_refused(llava):
-    with pytest.raises(RecipeError, match="hits no linear layer"):
+    ends = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    listed = ", ".join(rf"{end} \(2\)" for end in ends)
+    first = r"model\.language_model\.layers\.0\.self_attn\.q_proj"
+    with pytest.raises(RecipeError, match=f"hits no linear layer .* language model end in {listed}; the first is {first}$"):
         target_modules(llava, "nothing")
 
 

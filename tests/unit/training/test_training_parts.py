@@ -8,7 +8,7 @@ import pytest
 from conftest_training import make_pair, make_recipe
 
 from spr.errors import ResumeError
-from spr.recipe import Train
+from spr.recipe_train import Train
 from spr.training import manifest
 from spr.training.log import cut_log, quarters, read_log
 from spr.training.order import stream, updates, warmup

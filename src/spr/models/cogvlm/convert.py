@@ -91,6 +91,7 @@ def _checked(source: Checkpoint, model: CogVLMForConditionalGeneration) -> dict[
 
 
 def _tensors(source: Checkpoint, names: Mapping[str, str], progress: Progress) -> Iterator[tuple[str, Tensor]]:
+    progress(0, len(names))
     for done, (published, ours) in enumerate(names.items(), start=1):
         value = source.tensor(published)
         progress(done, len(names))

@@ -144,6 +144,7 @@ class _Sources:
     def tensors(self, progress: Progress) -> Iterator[tuple[str, Tensor]]:
         """Names and values in that order. Raises ModelError as `added` does."""
         names = list(self.sizes)
+        progress(0, len(names))
         for done, name in enumerate(names, start=1):
             value = self._tensor(name)
             progress(done, len(names))

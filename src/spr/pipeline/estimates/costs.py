@@ -45,7 +45,8 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class Pairs:
     """One step of training: `rows` pairs of `prompt` + two answers of `answer` tokens; `shared`: the prompt is computed
-    once for both. `sft`: the chosen answer alone."""
+    once for both. `sft`: the chosen answer alone. What moves is an adapter of `rank`, on 4-bit weights where these are
+    `quantized`, or (`full`) the language model itself."""
 
     rows: int
     prompt: int
@@ -55,6 +56,8 @@ class Pairs:
     shared: bool
     sft: bool
     checkpointed: bool
+    full: bool = False
+    quantized: bool = False
 
     @property
     def tokens(self) -> float:
@@ -79,6 +82,25 @@ def weights(shape: Shape, dtype: str, quantized: bool) -> float:
 def adapter(shape: Shape, rank: int) -> int:
     """Parameters of a LoRA adapter on all linear layers of the language model."""
     return rank * shape.linear_width
+
+
+def trained(shape: Shape, pairs: Pairs) -> int:
+    """Parameters that move: those of the adapter, or of the language model."""
+    return shape.language if pairs.full else adapter(shape, pairs.rank)
+
+
+def moving(pairs: Pairs) -> int:
+    """Bytes of a number of a parameter that moves, of its gradient and of AdamW's moments: TRL keeps an adapter on 4-bit
+    weights in bfloat16, and everything else is in float32."""
+    return NUMBER["bfloat16" if pairs.quantized else "float32"]
+
+
+def held(shape: Shape, pairs: Pairs, dtype: str) -> float:
+    """Bytes of the weights, and of what moves with its gradient and AdamW's two moments. Weights that are trained themselves
+    are in float32, and so is the frozen rest of that model."""
+    if pairs.full:
+        return 4 * moving(pairs) * shape.language + NUMBER["float32"] * shape.vision
+    return weights(shape, dtype, pairs.quantized) + 4 * moving(pairs) * adapter(shape, pairs.rank)
 
 
 def cache(shape: Shape, dtype: str, tokens: float) -> float:
@@ -111,8 +133,8 @@ def generation_seconds(shape: Shape, batch: Batch, dtype: str, quantized: bool, 
 
 
 def training_memory(shape: Shape, pairs: Pairs, dtype: str, fused: bool) -> float:
-    """Bytes at the peak: weights; the adapter in float32 with its gradient and AdamW's two moments; activations, kept for
-    every layer or, with gradient checkpointing, one number a layer and one layer whole; the head's logits; the libraries.
+    """Bytes at the peak: weights and optimizer (`held`); activations, kept for every layer or, with gradient checkpointing, one
+    number a layer and one layer whole; the head's logits; the libraries.
 
     `fused`: the head scores the answers alone, as on a GPU; otherwise every position.
     """
@@ -121,23 +143,24 @@ def training_memory(shape: Shape, pairs: Pairs, dtype: str, fused: bool) -> floa
     kept = layer + shape.layers * tokens * shape.hidden * NUMBER[dtype] if pairs.checkpointed else layer * shape.layers
     scored = pairs.rows * pairs.answers if fused else tokens
     logits = 3 * 4 * scored * min(shape.vocabulary, FUSED_COLUMNS)
-    return weights(shape, dtype, quantized=False) + 16 * adapter(shape, pairs.rank) + kept + logits + LIBRARIES
+    return held(shape, pairs, dtype) + kept + logits + LIBRARIES
 
 
 def training_seconds(shape: Shape, pairs: Pairs, speed: Speed, fused: bool) -> float:
     """Seconds of one step without the update: the reference's pass, the policy's forward and backward (through frozen
-    weights the backward is one more pass), and one more forward with gradient checkpointing."""
-    policy = 3 if pairs.checkpointed else 2
+    weights the backward is one more pass, through those that are trained two), and one more forward with gradient
+    checkpointing. What it takes to unpack 4-bit weights is not counted."""
+    policy = (3 if pairs.checkpointed else 2) + (1 if pairs.full else 0)
     passes = policy + (0 if pairs.sft else 1)
     head = 2 * shape.table * (pairs.answers if fused else pairs.tokens)
     attention = 4 * shape.hidden * shape.layers * pairs.tokens**2
     language = passes * (2 * shape.active * pairs.tokens + head + attention)
-    lora = (policy + 1) * 2 * adapter(shape, pairs.rank) / shape.experts * pairs.tokens
+    lora = 0.0 if pairs.full else (policy + 1) * 2 * adapter(shape, pairs.rank) / shape.experts * pairs.tokens
     products = pairs.rows * (language + lora + 2 * shape.vision * pairs.patches)
     calls = (2 * policy + passes) * shape.layers * CALLS
     return products / (speed.flops * USE_OF_PRODUCTS) + calls * speed.call
 
 
-def update_seconds(shape: Shape, rank: int, speed: Speed) -> float:
+def update_seconds(shape: Shape, pairs: Pairs, speed: Speed) -> float:
     """Seconds of one optimizer update: parameters, gradients and moments, read and written."""
-    return 2 * 16 * adapter(shape, rank) / speed.bandwidth
+    return 2 * 4 * moving(pairs) * trained(shape, pairs) / speed.bandwidth

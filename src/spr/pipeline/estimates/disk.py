@@ -1,4 +1,4 @@
-"""Bytes of a run directory: shards by row, the adapter with its checkpoints, the report.
+"""Bytes of a run directory: shards by row, the policy with its checkpoints, the report.
 
 What a row takes was measured on the bundled demo, whose texts are short; longer ones add what their tokens take. Finished
 shards are not estimated: their files are there.
@@ -10,8 +10,8 @@ import math
 from pathlib import Path
 
 from spr.models.shapes import Shape
-from spr.pipeline.estimates.costs import NUMBER, adapter
-from spr.recipe import Train
+from spr.pipeline.estimates.costs import NUMBER, Pairs, moving, trained
+from spr.recipe_train import Train
 from spr.running.steps import DONE, Step, StepState
 
 ROW = {
@@ -34,7 +34,7 @@ TOKEN = 2.0
 SHARD = 5000
 """Bytes of a shard whatever it holds: its manifest, its dropped rows, the frames of its files."""
 TOKENIZER = 80
-"""Bytes of a word of the vocabulary in the tokenizer's files, which lie beside every adapter."""
+"""Bytes of a word of the vocabulary in the tokenizer's files, which lie beside every policy and checkpoint."""
 CHECKPOINTS = 2
 REPORT = 2 * 2**20
 """Bytes of the report: its page, and a dozen pages of pairs with their photos."""
@@ -50,11 +50,18 @@ def shards(step: Step, state: StepState, rows: int, tokens: float) -> float:
     return there + left * SHARD + each * rows * left / max(1, len(state.shards))
 
 
-def policy(shape: Shape, train: Train, updates: int) -> float:
-    """Bytes of the adapter in float32, and of the last checkpoints, which hold AdamW's two moments as well."""
-    weights = NUMBER["float32"] * adapter(shape, train.lora.r)
+def policy(shape: Shape, step: Pairs, train: Train, updates: int, dtype: str) -> float:
+    """Bytes of what is left of a training, and of the last checkpoints, which hold AdamW's two moments as well: of the adapter,
+    or of the whole model, which is in float32 there and in the end in its base's precision, taken to be `dtype`."""
     kept = min(CHECKPOINTS, math.ceil(updates / train.save_steps))
-    return (1 + 3 * kept) * weights + (1 + kept) * TOKENIZER * shape.vocabulary
+    moments = 2 * moving(step) * trained(shape, step)
+    if step.full:
+        parameters = shape.language + shape.vision
+        files = NUMBER[dtype] * parameters + kept * (NUMBER["float32"] * parameters + moments)
+    else:
+        weights = moving(step) * trained(shape, step)
+        files = weights + kept * (weights + moments)
+    return files + (1 + kept) * TOKENIZER * shape.vocabulary
 
 
 def _files(step: Step, index: int) -> list[Path]:

@@ -11,6 +11,7 @@ from spr.pipeline.estimates.disk import REPORT
 from spr.pipeline.estimates.steps import Estimate, Estimator
 from spr.pipeline.estimates.units import bytes_text
 from spr.pipeline.estimates.work import BOX_ANSWER
+from spr.running.steps import StepState
 
 _TERA, _GIGA = 1e12, 1e9
 
@@ -27,8 +28,8 @@ class Takes:
     notes: tuple[str, ...]
 
 
-def takes(estimator: Estimator, estimates: Mapping[str, Estimate]) -> Takes:
-    """Sum the estimates of all steps up."""
+def takes(estimator: Estimator, estimates: Mapping[str, Estimate], states: Mapping[str, StepState]) -> Takes:
+    """Sum the estimates of all steps of all rounds up; `states` has the same names. `estimator` is the last round's."""
     memory = [one.memory for one in estimates.values() if one.memory is not None]
     total = Estimate(
         max(memory, default=None),
@@ -36,13 +37,13 @@ def takes(estimator: Estimator, estimates: Mapping[str, Estimate]) -> Takes:
         sum(one.seconds or 0 for one in estimates.values()),
     )
     missing = any(None in (one.memory, one.disk, one.seconds) for one in estimates.values())
-    return Takes(total, REPORT, missing, _warnings(estimator, estimates), tuple(_notes(estimator, estimates)))
+    return Takes(total, REPORT, missing, _warnings(estimator, estimates, states), tuple(_notes(estimator, estimates)))
 
 
-def _warnings(estimator: Estimator, estimates: Mapping[str, Estimate]) -> tuple[str, ...]:
+def _warnings(estimator: Estimator, estimates: Mapping[str, Estimate], states: Mapping[str, StepState]) -> tuple[str, ...]:
     """The step that is furthest beyond its device's memory, and photos that alone fill the budget of a training sequence."""
     found = []
-    needs = {name: one.memory for name, one in estimates.items() if one.memory and not estimator.states[name].finished}
+    needs = {name: one.memory for name, one in estimates.items() if one.memory and not states[name].finished}
     worst = max(needs, key=lambda name: needs[name], default=None)
     device = estimator.devices[0]
     if worst is not None and needs[worst] > (there := device_memory(device)):
@@ -68,7 +69,7 @@ def _notes(estimator: Estimator, estimates: Mapping[str, Estimate]) -> list[str]
     notes = [f"no figures for {', '.join(names)}: {reason}" for reason, names in why.items()]
     if isinstance(estimator.model, str):
         return notes
-    speed, made = estimator.asking, estimator.written
+    speed, made = estimator.asking, estimator.written or estimator.told
     answer = f"{estimator.answer:,.0f} tokens a description ({'mean of those made' if made else 'a third of max_new_tokens'})"
     return [
         *notes,

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from spr.errors import ModelError
 from spr.models.own_shape import own_shape
-from spr.models.shapes import Known, published
+from spr.models.shapes import Known, Shape, published
 from spr.pipeline.estimates import costs, disk, work
 from spr.pipeline.estimates.costs import LIBRARIES
 from spr.pipeline.estimates.device import Speed, measure
@@ -27,7 +27,8 @@ ROW_SECONDS = 0.002
 """Seconds of a row of the steps that ask no model."""
 SERVER = "the server of model.endpoint answers, at a speed of its own"
 JUDGE = "the judge's server answers, at a speed of its own"
-UNTRAINED = "encoder-decoders and 4-bit weights are not trained here"
+UNTRAINED = "encoder-decoders are not trained here, nor 4-bit weights themselves"
+TOWER = "what a tuned vision tower takes is not counted"
 SCORERS = "the time is known when the first shard of scores is done"
 _WIDE = (1024, 4096)
 """Widths of the products of a large CLIP."""
@@ -44,6 +45,15 @@ class Estimate:
     why: str = ""
 
 
+def uncounted(recipe: Recipe, shape: Shape) -> str:
+    """Why there are no figures of this training; empty where there are."""
+    train = recipe.train
+    themselves = train.method == "full" or train.vision_tower == "tuned"
+    if shape.encoder_decoder or (recipe.model.quantization != "none" and themselves):
+        return UNTRAINED
+    return TOWER if train.vision_tower == "tuned" else ""
+
+
 def known_shape(model: Model) -> Known | str:
     """The shape of the recipe's model, from its own files or from the table of published ones; or why it is unknown."""
     try:
@@ -54,12 +64,14 @@ def known_shape(model: Model) -> Known | str:
 
 @dataclass(frozen=True)
 class Estimator:
-    """Estimates the steps of one recipe. `rows` are the output rows of each step, known or at most."""
+    """Estimates the steps of one round. `rows` are the output rows of each step, known or at most; `told` the mean tokens of
+    the descriptions of the round before, 0 without any."""
 
     recipe: Recipe
     steps: Mapping[str, Step]
     states: Mapping[str, StepState]
     rows: Mapping[str, int]
+    told: float = 0.0
 
     @cached_property
     def devices(self) -> tuple[str, ...]:
@@ -96,8 +108,8 @@ class Estimator:
 
     @cached_property
     def answer(self) -> float:
-        """Tokens of a description: the mean of those that are made, or a third of the longest allowed."""
-        return self.written or self.recipe.candidates.max_new_tokens / 3
+        """Tokens of a description: the mean of those made, here or a round before, or a third of the longest allowed."""
+        return self.written or self.told or self.recipe.candidates.max_new_tokens / 3
 
     @property
     def written(self) -> float:
@@ -195,8 +207,8 @@ class Estimator:
         if isinstance(self.model, str):
             return Estimate(None, None, 0.0 if state.finished else None, self.model)
         shape = self.model.shape
-        if shape.encoder_decoder or self.recipe.model.quantization != "none":
-            return Estimate(None, None, None, UNTRAINED)
+        if why := uncounted(self.recipe, shape):
+            return Estimate(None, None, 0.0 if state.finished else None, why)
         photos = self.photos
         assert photos is not None
         updates = work.update_count(self.recipe, self.rows["train"])
@@ -207,8 +219,8 @@ class Estimator:
         if not state.finished:
             step = work.training_step(self.recipe, photos.mean, shape.family, self.answer)
             steps = train.gradient_accumulation * costs.training_seconds(shape, step, self.training, fused)
-            seconds = updates * (steps + costs.update_seconds(shape, train.lora.r, self.training))
-        return Estimate(memory, disk.policy(shape, train, updates), seconds)
+            seconds = updates * (steps + costs.update_seconds(shape, step, self.training))
+        return Estimate(memory, disk.policy(shape, largest, train, updates, self.recipe.model.dtype), seconds)
 
     def _photos(self, source: ShardInput) -> work.Photos | None:
         """The images of a step's input, whose rows name their sizes."""

@@ -90,7 +90,7 @@ def batches(
 def training_step(recipe: Recipe, seen: Seen, family: str, answer: float) -> Pairs:
     """One micro-batch of training."""
     train = recipe.train
-    shared = family in FAMILIES and recipe.model.attention == "sdpa"
+    shared = train.prefix_sharing != "off" and family in FAMILIES and recipe.model.attention == "sdpa"
     return Pairs(
         rows=train.batch_size,
         prompt=seen.tokens + QUESTION,
@@ -100,6 +100,8 @@ def training_step(recipe: Recipe, seen: Seen, family: str, answer: float) -> Pai
         shared=shared,
         sft=train.objective == "sft",
         checkpointed=train.gradient_checkpointing,
+        full=train.method == "full",
+        quantized=recipe.model.quantization != "none",
     )
 
 

@@ -284,6 +284,7 @@ def test_the_published_directory_itself_is_told_to_be_converted(published: Path)
         load_model_and_processor(Model(name=str(published / "delta"), dialect="ferret"), "cpu")
 
 
+@pytest.mark.slow
 def test_the_command_converts_with_progress(published: Path) -> None:
     command = [sys.executable, "-m", "spr.cli", "models", "convert", "ferret"]
     parts = [f"--{name}={published / name}" for name in ("delta", "base", "vision", "out")]
