@@ -165,16 +165,16 @@ def test_a_lasting_fault_stops_with_one_sentence(fault: str) -> None:
 
 
 def test_a_server_that_stalls_is_timed_out() -> None:
-    stalls = Reply(text=says("late").text, after=1.0)
+    stalls = Reply(text=says("late").text, after=3.0)
     with chat_server(lambda body, number: stalls if number == 0 else says("a dog")) as server:
-        asked = model(server, timeout=0.2)
+        asked = model(server, timeout=0.8)
         assert asked.generate([Request((RED,), "a", (1,))], DRAWN)[0][0].text == "a dog"
         assert asked.take_notes() == {"retried": 1}
     with (
         chat_server(lambda body, number: stalls) as server,
-        pytest.raises(ModelError, match=r"no answer within .*timeout 0\.2 s"),
+        pytest.raises(ModelError, match=r"no answer within .*timeout 0\.8 s"),
     ):
-        model(server, timeout=0.2, retries=0).generate([Request((RED,), "a", (1,))], DRAWN)
+        model(server, timeout=0.8, retries=0).generate([Request((RED,), "a", (1,))], DRAWN)
 
 
 class Dripping(BaseHTTPRequestHandler):
@@ -200,7 +200,7 @@ def test_a_server_that_drips_is_timed_out() -> None:
     began = time.monotonic()
     with pytest.raises(ModelError, match=r"no answer within model\.endpoint\.timeout 0\.5 s \(tries: 1\)"):
         model(f"http://127.0.0.1:{server.server_address[1]}/v1", timeout=0.5, retries=0)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 5
     server.shutdown()
     server.server_close()
 

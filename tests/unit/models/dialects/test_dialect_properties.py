@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from itertools import pairwise
 
 import pytest
@@ -13,6 +12,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 
 from spr.models import dialects
 from spr.models.dialects.qwen2_5_vl import smart_resize
+from timed import grows_with_the_length
 
 DIALECTS = {name: dialects.get(name) for name in dialects.FAMILIES} | {
     "llava-onevision padded": dialects.get("llava-onevision", frame="padded"),
@@ -245,21 +245,16 @@ HARD = [
 HARD += ["<", "( ", "    ", "<|", "1, "]
 
 
-def seconds(dialect, text):
-    start = time.process_time()
-    mentions = dialect.parse(text, (640, 480))
-    dialect.words(text, (640, 480))
-    dialect.drop(text, (640, 480), range(len(mentions)))
-    return time.process_time() - start
-
-
 @pytest.mark.slow
 @every_dialect
 def test_time_is_linear_in_the_length(dialect):
+    def read(text):
+        mentions = dialect.parse(text, (640, 480))
+        dialect.words(text, (640, 480))
+        dialect.drop(text, (640, 480), range(len(mentions)))
+
     for piece in [*HARD, *own_fragments(dialect)]:
-        short, long = piece * (2_000 // len(piece)), piece * (32_000 // len(piece))
-        least = min(seconds(dialect, short) for _ in range(2))
-        assert seconds(dialect, long) < 16 * 4 * least + 0.5, piece  # were it quadratic, the factor would be 256
+        assert grows_with_the_length(read, "", piece), piece
 
 
 @every_dialect
