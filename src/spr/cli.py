@@ -69,7 +69,12 @@ def plan(recipe: RecipeFile, out: Out = None, overrides: Set = None) -> None:
 def run(
     recipe: RecipeFile,
     out: Out = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="The last stage to run.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until", metavar="STAGE", help="The last to run: queries, candidates, scores, pairs, train, eval or report."
+        ),
+    ] = None,
     overrides: Set = None,
     force: Force = False,
 ) -> None:
@@ -99,7 +104,8 @@ def train(directory: Run, force: Annotated[bool, typer.Option("--force", help="S
 
     trained = train_run(directory, force)
     if leads():
-        print(f"{trained.updates} updates on {trained.pairs} pairs: {trained.adapter}")
+        before = "" if trained.fresh else ", finished before"
+        print(f"{trained.updates:,} updates on {trained.pairs:,} pairs{before}: {trained.adapter}")
 
 
 @app.command("eval")

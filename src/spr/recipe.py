@@ -6,17 +6,17 @@ directory the command is started in. Defaults that the paper does not give are m
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
 from spr.errors import RecipeError
 from spr.recipe_evaluation import Evaluation
+from spr.recipe_faults import fault
 from spr.recipe_model import Model
-from spr.recipe_part import Fraction, Part
+from spr.recipe_part import OR_ONE, Fraction, Part
 from spr.recipe_score import Score
 from spr.recipe_train import SORTED, Train
 from spr.recipe_yaml import override, read_values
@@ -58,7 +58,7 @@ class Candidates(Part):
     source: Literal["model", "file"] = "model"
     path: Path | None = None
     k: int = Field(5, ge=2)
-    prompts: tuple[PromptVariant, ...] = ("plain", "crop", "names", "crop_names", "paraphrase")
+    prompts: Annotated[tuple[PromptVariant, ...], OR_ONE] = ("plain", "crop", "names", "crop_names", "paraphrase")
     temperature: float = Field(1.0, ge=0, description="ours")
     top_p: float = Field(1.0, gt=0, le=1)
     max_new_tokens: int = Field(512, ge=1, description="ours")
@@ -106,7 +106,9 @@ class Pairs(Part):
 class Resources(Part):
     """Where it runs. Never part of what it computes, but `threads`: sums of floats depend on it."""
 
-    devices: tuple[str | int, ...] = Field(("auto",), min_length=1, description="one worker each: auto, cpu, 0, 1, cuda:0")
+    devices: Annotated[tuple[str | int, ...], OR_ONE] = Field(
+        ("auto",), min_length=1, description="one worker each: auto, cpu, 0, 1, cuda:0"
+    )
     threads: int = Field(1, ge=1, description="CPU threads a worker")
 
 
@@ -212,34 +214,4 @@ def _checked(kind: type[AnyPart], data: dict[str, Any], where: str) -> AnyPart:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise RecipeError("\n".join(_fault(where, item) for item in error.errors())) from None
-
-
-def _fault(where: str, item: Any) -> str:
-    key = _key(item["loc"])
-    if item["type"] == "extra_forbidden":
-        return f"{where}: unknown key {key}; see `spr init` for the keys a recipe may hold"
-    if item["type"] == "missing" or (item["input"] is None and item["type"] in ("path_type", "string_type", "model_type")):
-        return f"{where}: {key} is missing; set it in the recipe or with --set {key}=..."
-    if item["type"] == "value_error":
-        return f"{where}: {key}: {str(item['msg']).removeprefix('Value error, ')}"
-    return f"{where}: {key} is {_short(item['input'])}; {_must(str(item['msg']))}"
-
-
-def _key(place: Sequence[str | int]) -> str:
-    """Where a fault lies, as --set names it. A section that is no list in the file has place 0 of one here."""
-    parts = [str(part) for part in place]
-    if len(parts) > 2 and parts[0] == "evaluation" and parts[2] == "0":
-        del parts[2]
-    return ".".join(parts) or "recipe"
-
-
-def _must(message: str) -> str:
-    return "it" + message.removeprefix("Input") if message.startswith("Input") else message[0].lower() + message[1:]
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float) and math.isfinite(value):
-        return f"{value:g}"
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+        raise RecipeError("\n".join(fault(kind, where, item) for item in error.errors())) from None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+OR_ONE = BeforeValidator(lambda value: (value,) if isinstance(value, str | int) else value)
+"""Of a list: its only member may stand there without brackets."""
 
 
 class Part(BaseModel):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from spr.recipe_part import Fraction, Part
+from spr.recipe_part import OR_ONE, Fraction, Part
 
 
 class Lora(Part):
@@ -138,7 +138,7 @@ class Train(Part):
     """Stage 5. DPO with the adapter-off reference, or SFT on the chosen."""
 
     objective: Literal["dpo", "sft"] = "dpo"
-    loss_type: tuple[LossType, ...] = ("sigmoid",)
+    loss_type: Annotated[tuple[LossType, ...], OR_ONE] = ("sigmoid",)
     loss_weights: tuple[float, ...] | None = None
     beta: float = Field(0.1, gt=0)
     method: Literal["lora", "full"] = Field("lora", description="an adapter, or all of the language model")
@@ -161,7 +161,9 @@ class Train(Part):
     reuse_image_features: bool = Field(True, description="encode an image once for all that show it; only a frozen tower")
     precompute_reference: bool = Field(False, description="the reference's log-probabilities once, before the first update")
     save_steps: int = Field(100, ge=1)
-    report_to: tuple[str, ...] = Field((), description="tensorboard, wandb, trackio ...: where metrics go beside log.jsonl")
+    report_to: Annotated[tuple[str, ...], OR_ONE] = Field(
+        (), description="tensorboard, wandb, trackio ...: where metrics go beside log.jsonl"
+    )
     threads: int = Field(2, ge=1, description="CPU threads; sums of floats depend on them (ours)")
     trl: Trl = Trl()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import signal
 import socket
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from spr import cli
+from spr.pipeline.run import STAGES
 from spr.recipe import load_recipe
 from spr.running.run_dir import RunDir
 
@@ -39,6 +41,11 @@ def test_help_takes_under_half_a_second_of_work() -> None:
     work = ("demo", "init", "plan", "run", "train", "eval", "merge", "push", "export")
     for verb in (*work, "status", "show", "view", "report", "doctor"):
         assert f"  {verb} " in done.stdout
+
+
+def test_help_names_every_stage_to_stop_after() -> None:
+    done = subprocess.run([SPR, "run", "--help"], capture_output=True, text=True, check=True)
+    assert set(re.split(r"[^a-z]+", done.stdout)) >= set(STAGES)
 
 
 def test_importing_spr_and_its_light_names_loads_no_torch() -> None:

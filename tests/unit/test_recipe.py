@@ -52,6 +52,12 @@ def test_overrides_are_yaml_values_in_their_place(recipe: Path) -> None:
     assert loaded.source.limit is None
 
 
+def test_the_only_member_of_a_list_needs_no_brackets(recipe: Path) -> None:
+    overrides = ["train.loss_type=ipo", "train.report_to=wandb", "candidates.prompts=plain", "resources.devices=1"]
+    loaded = load_recipe(recipe, overrides)
+    assert loaded == load_recipe(recipe, [override.replace("=", "=[") + "]" for override in overrides])
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
@@ -60,8 +66,15 @@ def test_overrides_are_yaml_values_in_their_place(recipe: Path) -> None:
         ("score.weight=.nan", "score.weight is nan; it should be a finite number"),
         ("candidates.k=1", "candidates.k is 1; it should be greater than or equal to 2"),
         ("candidates.k=many", "candidates.k is 'many'; it should be a valid integer"),
-        ("candidates.kk=3", "unknown key candidates.kk"),
-        ("sauce.limit=3", "unknown key sauce"),
+        ("candidates.promts=plain", "unknown key candidates.promts; did you mean prompts?"),
+        ("sauce.limit=3", "unknown key sauce; did you mean source?"),
+        ("train.lr=0.1", "unknown key train.lr; there are objective, loss_type, "),
+        ("train.lora.rank=3", "unknown key train.lora.rank; there are r, alpha, dropout, target_modules"),
+        (
+            "evaluation.pope=[{annotations: a, image_root: b, limt: 3}]",
+            "unknown key evaluation.pope.limt; did you mean limit?",
+        ),
+        ("train.loss_weights=1", "train.loss_weights is 1; it should be a list, in [ ]"),
         (
             "train.loss_type=[kto]",
             "train.loss_type.0 is 'kto'; it should be 'sigmoid', 'hinge', 'ipo', 'exo_pair', 'nca_pair', ",

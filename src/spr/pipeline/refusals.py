@@ -31,8 +31,8 @@ def check_recipe_runs(recipe: Recipe, stages: Collection[str]) -> None:
         if recipe.model.endpoint is None:
             check_directory(f"model.name {recipe.model.name}", recipe.model.name)
     if "train" in stages:
-        from spr.training.arguments import check_optimizer
         from spr.training.base import check_trainable
+        from spr.training.optimizer import check_optimizer
         from spr.training.reporting import check_reporting
 
         check_trainable(recipe.model, recipe.train)

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import torch
 import trl
-from transformers import Trainer, get_scheduler
-from transformers.training_args import OptimizerNames
 
-from spr.errors import RecipeError
 from spr.recipe import Recipe
-from spr.recipe_train import PREFERENCES
 from spr.seeds import derive_seed
 from spr.training import order
 from spr.training.together import accumulation
@@ -65,28 +58,6 @@ def arguments(recipe: Recipe, count: int, out: Path, device: str) -> trl.DPOConf
             precompute_ref_log_probs=train.method == "full",  # so that no second copy of the model is kept
         )
     )
-
-
-def check_optimizer(recipe: Recipe) -> None:
-    """Make the recipe's optimizer and schedule once, for a single number, before anything that takes long. Raises RecipeError
-    for what transformers has none of: a name, an argument, a package that is not installed."""
-    named = ", ".join(f"{name} {value!r}" for name, value in recipe.train.trl.given().items() if name not in PREFERENCES)
-    # Not TRL's configuration itself: that would settle for all what processes and devices there are.
-    defaults = {field.name: field.default for field in dataclasses.fields(trl.DPOConfig)}
-    made = SimpleNamespace(**{**defaults, **recipe.train.trl.given(), "learning_rate": recipe.train.learning_rate})
-    try:
-        made.optim = OptimizerNames(made.optim)
-        kind, options = Trainer.get_optimizer_cls_and_kwargs(made)
-        optimizer = kind([torch.nn.Parameter(torch.zeros(1))], **options)
-        schedule = get_scheduler(recipe.train.scheduler, optimizer, 1, 3, made.lr_scheduler_kwargs)
-        for _ in range(2):  # past the warm-up, where its arguments are read
-            optimizer.step()
-            schedule.step()
-    except (ValueError, TypeError, ImportError, AttributeError, KeyError) as fault:
-        reason = " ".join(str(fault).split())[:1000]
-        raise RecipeError(
-            f"train.trl: no optimizer can be made with scheduler {recipe.train.scheduler}, {named}: {reason}"
-        ) from None
 
 
 def _one_device(arguments: trl.DPOConfig | trl.SFTConfig) -> trl.DPOConfig | trl.SFTConfig:

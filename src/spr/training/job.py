@@ -38,7 +38,7 @@ from spr.running.progress import say
 from spr.running.ranks import leads
 from spr.training import manifest as manifests
 from spr.training import order
-from spr.training.arguments import arguments, check_optimizer
+from spr.training.arguments import arguments
 from spr.training.base import check_trainable, prepare_base
 from spr.training.checkpoints import MarkComplete, last_complete
 from spr.training.collator import ChosenCollator, PreferenceCollator
@@ -47,6 +47,7 @@ from spr.training.displacement import first_displaced, standing
 from spr.training.encoding import PairEncoder
 from spr.training.log import Progress, UpdateLog, cut_log, quarters, read_log
 from spr.training.manifest import TrainReport
+from spr.training.optimizer import check_optimizer
 from spr.training.outlook import Pace, outlook
 from spr.training.parameters import loaded_dtype, reused_features, trainable
 from spr.training.preflight import Preflight, preflight

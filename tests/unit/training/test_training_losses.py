@@ -16,9 +16,10 @@ from spr.errors import RecipeError
 from spr.recipe import check_recipe
 from spr.recipe_train import _ELSEWHERE, _NEVER, PREFERENCES, SORTED, UNWEIGHED, LossType, Trl
 from spr.training import manifest
-from spr.training.arguments import arguments, check_optimizer
+from spr.training.arguments import arguments
 from spr.training.job import train
 from spr.training.log import read_log
+from spr.training.optimizer import check_optimizer
 from spr.training.reference import reference_parts
 
 SMOOTHED = {"exo_pair": 1e-3, "robust": 0.1, "aot": 0.1, "aot_unpaired": 0.1}
@@ -147,6 +148,15 @@ def test_sorted_pairs_are_not_weighed_by_their_margin(models):
         ({"optim": "adamv"}, "with scheduler linear, optim 'adamv': adamv is not a valid OptimizerNames"),
         ({"optim": "lomo"}, "You need to install `lomo_optim`"),
         ({"lr_scheduler_kwargs": {"cycles": 1}}, "unexpected keyword argument 'cycles'"),
+        (
+            {"optim": "sgd", "adam_beta1": 0.8},
+            "adam_beta1 0.8 would change nothing: optim sgd does not read it; leave",
+        ),
+        ({"optim_args": "momentum=0.9"}, "optim_args momentum=0.9 would change nothing: optim adamw_torch"),
+        (
+            {"optim": "sgd", "optim_args": "momentum=0.9,nestrov=true"},
+            "train.trl: optim_args nestrov=true would change",
+        ),
         ({"lr_scheduler_kwargs": {"num_cycles": "half"}}, "with scheduler cosine.* could not convert string to float: 'half'"),
     ],
 )
@@ -154,6 +164,18 @@ def test_an_optimizer_that_cannot_be_made_is_refused_before_the_model_is_loaded(
     recipe = make_recipe(tmp_path / "no model", trl=trl, **({"scheduler": "cosine"} if "cosine" in said else {}))
     with pytest.raises(RecipeError, match=said):
         check_optimizer(recipe)
+
+
+@pytest.mark.parametrize(
+    "trl",
+    [
+        {"adam_beta1": 0.8, "adam_beta2": 0.95, "adam_epsilon": 1e-6},
+        {"optim": "sgd", "optim_args": "momentum=0.9, nesterov=true", "adam_beta1": 0.9},
+        {"optim": "rmsprop", "optim_args": "alpha=0.9"},
+    ],
+)
+def test_settings_that_an_optimizer_reads_are_taken_and_defaults_may_be_spelt_out(trl, tmp_path):
+    check_optimizer(make_recipe(tmp_path / "no model", trl=trl))
 
 
 @pytest.mark.parametrize("objective", ["dpo", "sft"])
