@@ -50,7 +50,7 @@ def make_rounds(found: Sequence[Survey], reading: SceneReading, stages: Collecti
 
 def train_policy(recipe: Recipe, directory: RunDir, pairs: Sequence[PreferencePair], force: bool) -> TrainReport:
     """Train on the pairs of a round, from where the round before it ended. Raises what training raises."""
-    from spr.pipeline.foresight import memory_line
+    from spr.pipeline.foresight import foreseen
     from spr.training.job import train
 
     start = start_of(recipe, directory)
@@ -67,7 +67,7 @@ def train_policy(recipe: Recipe, directory: RunDir, pairs: Sequence[PreferencePa
             device=device,
             progress=progress,
             force=force,
-            foresee=partial(memory_line, recipe, device),
+            foresee=partial(foreseen, recipe, device),
             start=start,
         )
     if leads():

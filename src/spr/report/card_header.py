@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from spr.errors import DataError
@@ -56,7 +57,7 @@ def merged_of(folder: Path) -> tuple[str, Merged]:
     try:
         said: Any = ModelCard.load(folder / "README.md").data.get("spr")
         return said["adapter"], Merged(**said["merged"])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
         raise DataError(
             f"{folder} holds no merged model with its card; make one with `spr merge RUN --out DIR` and name that"
         ) from None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 import trl
 
 from spr.recipe import Recipe
+from spr.running.ranks import world
 from spr.seeds import derive_seed
 from spr.training import order
 from spr.training.together import accumulation
@@ -46,7 +48,7 @@ def arguments(recipe: Recipe, count: int, out: Path, device: str) -> trl.DPOConf
         **train.trl.given(),
     }
     if train.objective == "sft":
-        return _one_device(trl.SFTConfig(**common))
+        return _one_device(trl.SFTConfig(**common), device)
     weights = list(train.loss_weights) if train.loss_weights else None
     return _one_device(
         trl.DPOConfig(
@@ -56,11 +58,16 @@ def arguments(recipe: Recipe, count: int, out: Path, device: str) -> trl.DPOConf
             loss_weights=weights,
             disable_dropout=train.lora.dropout == 0,  # TRL would switch off the adapter's own dropout as well
             precompute_ref_log_probs=train.method == "full",  # so that no second copy of the model is kept
-        )
+        ),
+        device,
     )
 
 
-def _one_device(arguments: trl.DPOConfig | trl.SFTConfig) -> trl.DPOConfig | trl.SFTConfig:
-    """Keep to the one device that was asked for; with several in sight transformers would split batches over them."""
+def _one_device(arguments: trl.DPOConfig | trl.SFTConfig, device: str) -> trl.DPOConfig | trl.SFTConfig:
+    """Keep to the one device that was asked for; with several in sight transformers would split batches over them, or take
+    the first whichever was asked for."""
     arguments._n_gpu = min(arguments.n_gpu, 1)
+    if world() == 1 and device != "cpu":
+        arguments.__dict__["_setup_devices"] = torch.device(device)
+        torch.cuda.set_device(device)
     return arguments

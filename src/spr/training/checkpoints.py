@@ -1,4 +1,4 @@
-"""Checkpoints that can be trusted: a marker, written last, says that one is whole and whose it is.
+"""Checkpoints that can be trusted: a marker, written last, says that one is whole, whose it is, and which pairs it lacks.
 
 transformers writes a checkpoint file by file; a process killed half-way leaves one that looks right. Not here: what is
 in a checkpoint (adapter, optimizer, schedule, random state: transformers' own).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,23 @@ from spr.running.ranks import leads, world
 from spr.training.manifest import differences
 
 MARKER = "complete.json"
+_NAMED = 3
+"""Pairs that are named."""
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
 class MarkComplete(TrainerCallback):
-    """Marks each checkpoint after its last file, with what the training is made of."""
+    """Marks each checkpoint after its last file, with what the training is made of and the pairs that were left out."""
 
-    def __init__(self, parts: Mapping[str, Any]) -> None:
-        self._parts = dict(parts)
+    def __init__(self, parts: Mapping[str, Any], left_out: Sequence[str]) -> None:
+        self._marked = {"parts": dict(parts), "left_out": sorted(left_out)}
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:  # noqa: ARG002
         """Write the marker of the checkpoint just saved: by the leading process, once all have written what is theirs."""
         if world() > 1:
             PartialState().wait_for_everyone()
         if leads():
-            write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER, self._parts)
+            write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER, self._marked)
 
 
 def last_complete(folder: Path, parts: Mapping[str, Any]) -> tuple[Path | None, int]:
@@ -46,14 +48,14 @@ def last_complete(folder: Path, parts: Mapping[str, Any]) -> tuple[Path | None, 
     found: tuple[Path | None, int] = (None, 0)
     for path in sorted(folder.glob("checkpoint-*")):
         name = _NAME.fullmatch(path.name)
-        owner = read_json(path / MARKER)
+        marked = read_json(path / MARKER)
         if name is None:
             continue
-        if not isinstance(owner, dict):
+        if not isinstance(marked, dict):
             shutil.rmtree(path)
-        elif owner != dict(parts):
+        elif marked["parts"] != dict(parts):
             raise ResumeError(
-                f"{path} belongs to another training ({differences(owner, parts)}); "
+                f"{path} belongs to another training ({differences(marked['parts'], parts)}); "
                 "give --force to start over, or train into another directory"
             )
         elif int(name[1]) > found[1]:
@@ -61,10 +63,36 @@ def last_complete(folder: Path, parts: Mapping[str, Any]) -> tuple[Path | None, 
     return found
 
 
+def check_left_out(checkpoint: Path, left_out: Sequence[str]) -> None:
+    """Raises ResumeError where the preflight now leaves out other pairs than those that `checkpoint` was trained without: the
+    updates to come would be others."""
+    marked: Any = read_json(checkpoint / MARKER)
+    then, now = set(marked["left_out"]), set(left_out)
+    if then != now:
+        gone = f"{_some(now - then)} cannot be trained on any more" if now - then else ""
+        back = f"{_some(then - now)} could not be trained on then, and can be now" if then - now else ""
+        raise ResumeError(
+            f"{checkpoint} was trained on other pairs: {' and '.join(filter(None, (gone, back)))}; put the photos back as they "
+            "were, or give --force to start over"
+        )
+
+
+def _some(ids: set[str]) -> str:
+    first = sorted(ids)[:_NAMED]
+    return f"{len(ids):,} ({', '.join(first)}{', ...' if len(ids) > _NAMED else ''})"
+
+
 def last_marked(folder: Path) -> tuple[Path | None, int]:
     """The latest whole checkpoint below `folder`, whosever it is, and its update; (None, 0) when there is none."""
     steps = [int(name[1]) for path in folder.glob(f"checkpoint-*/{MARKER}") if (name := _NAME.fullmatch(path.parent.name))]
     return (folder / f"checkpoint-{max(steps)}", max(steps)) if steps else (None, 0)
+
+
+def forget_all(folder: Path) -> None:
+    """Remove all checkpoints, their markers first."""
+    for marker in folder.glob(f"checkpoint-*/{MARKER}"):
+        marker.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def forget(folder: Path, step: int) -> None:

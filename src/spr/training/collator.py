@@ -71,7 +71,7 @@ class PreferenceCollator(_Collator):
         answers = [self._ready.answers[row["row"]] for row in rows]
         ids = [prompt.tokens["input_ids"] for prompt in prompts]
         spans = tuple(Span(len(i), len(a.chosen), len(a.rejected)) for i, a in zip(ids, answers, strict=True))
-        alike = groups(ids, [pair.path for pair in pairs], self._ready.image_token_id)
+        alike = groups(ids, [pair.path for pair in pairs], self._ready.image_token_id, self._encoder.region_token_id)
         texts = [a.chosen for a in answers] + [a.rejected for a in answers]
         return {**self._batch(prompts * 2, texts), **self._known(rows), **_shown(prompts, spans, alike)}
 

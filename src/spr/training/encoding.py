@@ -77,7 +77,7 @@ class PairEncoder:
     def __init__(self, processor: ProcessorMixin, image_root: Path, budget: int = PIXEL_BUDGET) -> None:
         self.tokenizer = processor.tokenizer
         self._conversation = conversation(processor)
-        self._region_token_id = getattr(processor, "region_token_id", None)
+        self.region_token_id = getattr(processor, "region_token_id", None)
         self.answer_types = self._conversation.answer_types
         self._image_root = image_root
         self._budget = budget
@@ -134,6 +134,6 @@ class PairEncoder:
 
     def _answer(self, question: str, answer: str) -> Tensor:
         tokens = self._conversation.answer(question, answer)
-        if self._region_token_id in tokens:
+        if self.region_token_id in tokens:
             raise PairFault("region_token_in_answer")
         return torch.tensor(tokens)

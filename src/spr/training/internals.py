@@ -1,4 +1,4 @@
-"""What shared training leans on inside TRL, looked at before it is leaned on.
+"""What training leans on inside TRL, looked at before it is leaned on.
 
 Sharing hands TRL's fused head packed rows and reads its fields back, neither of which TRL promises to keep. Where a release
 has changed them, nothing is shared, and every loss is still TRL's own.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import trl
-from trl.trainer import utils
+from trl.trainer import dpo_trainer, utils
 
 HEAD = frozenset({"model", "outputs"})
 FIELDS = frozenset({"log_probs", "entropy", "mean_logits", "is_top1", "log_sum_sq_probs"})
@@ -32,3 +34,17 @@ def changed() -> str:
     else:
         return ""
     return f"trl {trl.__version__} has {what}"
+
+
+@contextmanager
+def no_second_model() -> Iterator[None]:
+    """While it is open TRL makes its trainer without a model for the reference, which it would load from the hub's name under
+    FSDP, and without the hash of all weights that names a cache of its own."""
+    kept = {name: getattr(dpo_trainer, name) for name in ("create_model_from_path", "hash_module")}
+    for name in kept:
+        setattr(dpo_trainer, name, lambda *args, **kwargs: None)  # noqa: ARG005
+    try:
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(dpo_trainer, name, function)

@@ -11,8 +11,7 @@ from __future__ import annotations
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -27,25 +26,23 @@ from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel, PrinterCallback, ProcessorMixin, Trainer
 
 from spr._version import __version__
-from spr.errors import DataError, ResumeError
-from spr.images import ImageFault
+from spr.errors import ResumeError
 from spr.models.loading import load_config, load_model_and_processor, load_processor
 from spr.models.quiet import quiet
 from spr.recipe import Recipe
 from spr.records import PreferencePair
-from spr.running.files import writing
 from spr.running.progress import say
 from spr.running.ranks import leads
+from spr.training import faults, order
 from spr.training import manifest as manifests
-from spr.training import order
 from spr.training.arguments import arguments
 from spr.training.base import check_trainable, prepare_base
-from spr.training.checkpoints import MarkComplete, last_complete
+from spr.training.checkpoints import MarkComplete, check_left_out, forget_all, last_complete
 from spr.training.collator import ChosenCollator, PreferenceCollator
 from spr.training.context import positions
 from spr.training.displacement import first_displaced, standing
 from spr.training.encoding import PairEncoder
-from spr.training.log import Progress, UpdateLog, cut_log, quarters, read_log
+from spr.training.log import Progress, UpdateLog, check_log, cut_log, quarters, read_log
 from spr.training.manifest import TrainReport
 from spr.training.optimizer import check_optimizer
 from spr.training.outlook import Pace, outlook
@@ -55,12 +52,12 @@ from spr.training.reference import FILE, Cache, ReferenceFirst, reference_parts
 from spr.training.reporting import check_reporting
 from spr.training.saving import POLICIES, policy_name, save_policy
 from spr.training.sharing import Sharing, shared_as
-from spr.training.together import in_turn, part_by_layers, parted, placed
+from spr.training.together import accumulation, in_turn, part_by_layers, placed
 from spr.training.trainers import PolicySFTTrainer, SPRDPOTrainer
 from spr.training.watch import DisplacementWatch
 
-Foresee = Callable[[Preflight], str]
-"""What memory training on these pairs will take, as a line for people."""
+Foresee = Callable[[Preflight, int], Sequence[str]]
+"""What so many updates on these pairs will take, as lines for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +104,14 @@ def train(
 
     A finished training of the same pairs and recipe is not done again; an unfinished one goes on from its last whole
     checkpoint and ends with the same policy as if it had never stopped. `force` starts over whatever `out` holds, which is
-    removed when everything is ready for the first update. What `foresee` says of the pairs that can be trained on is said
-    before it.
+    removed when everything is ready for the first update. What `foresee` says is said before that.
     Raises ResumeError when `out` holds another training, DataError when no pair can be used or the processor loses images,
     RecipeError when LoRA hits nothing, no optimizer can be made or the processes cannot share an update, ModelError when the
     model cannot be loaded, is of a kind that cannot be trained, or its loss is not finite.
     """
     check_trainable(recipe.model, recipe.train)
     check_optimizer(recipe)
+    accumulation(recipe.train)
     check_reporting(recipe.train.report_to)
     parts = manifests.key_parts(pairs, recipe, start)
     with in_turn(device):
@@ -125,7 +122,7 @@ def train(
     job = _Job(recipe, out, device, parts, progress, foresee, start, force)
     if device != "cpu":
         torch.cuda.set_device(device)
-    with _faults(out), quiet():
+    with faults.told(out, job.checkpoints), quiet():
         fitted = _fit(job, pairs, image_root)
     report = _report(job, fitted, time.monotonic() - started)
     if leads():
@@ -147,16 +144,20 @@ def _fit(job: _Job, pairs: Sequence[PreferencePair], image_root: Path) -> _Fitte
     train = job.recipe.train
     with in_turn(job.device):
         checkpoint, step = (None, 0) if job.anew else last_complete(job.checkpoints, job.parts)
+    check_log(job.log, step)
     config, told = load_config(job.recipe.model), _phase(job.progress, "preflight")
     encoder = PairEncoder(load_processor(job.recipe.model), image_root)
     image_token = getattr(config, "image_token_id", None)
     ready = preflight(pairs, encoder, train.max_tokens, image_token, told, positions(config))
+    if checkpoint:
+        check_left_out(checkpoint, [row.row_id for row in ready.dropped])
     # Before the weights: ZeRO-3 parts them while they are read, which it learns from these.
     settings = arguments(job.recipe, order.updates(len(ready.pairs), train), job.checkpoints, job.device)
     for line in outlook(ready, train, settings.max_steps, step):
         say(line)
-    if job.foresee is not None and not parted():
-        say(job.foresee(ready))
+    if job.foresee is not None and leads():
+        for line in job.foresee(ready, settings.max_steps - step):
+            say(line)
     policy, processor = load_model_and_processor(job.recipe.model, placed(job.device), loaded_dtype(train))
     prepare_base(policy)
     sharing, shared = shared_as(policy, train.prefix_sharing, train.batch_size) if train.objective == "dpo" else ("off", "off")
@@ -186,10 +187,11 @@ def _finished(out: Path, parts: Mapping[str, Any]) -> TrainReport | None:
 def _make_room(job: _Job, step: int) -> None:
     """What a training that begins with update `step` finds: nothing of another one, and a log that ends there."""
     if job.anew:
-        for name in (manifests.MANIFEST, "log.jsonl"):
-            (job.out / name).unlink(missing_ok=True)
-        for name in (*POLICIES, "checkpoints"):
+        (job.out / manifests.MANIFEST).unlink(missing_ok=True)
+        forget_all(job.checkpoints)  # before their log, without which none could be gone on from
+        for name in POLICIES:
             shutil.rmtree(job.out / name, ignore_errors=True)
+        job.log.unlink(missing_ok=True)
     job.checkpoints.mkdir(parents=True, exist_ok=True)
     cut_log(job.log, step)
 
@@ -210,7 +212,7 @@ def _trainer(
     callbacks = [
         UpdateLog(job.log, len(ready.pairs), job.batch, job.progress, seen),
         DisplacementWatch(train, read_log(job.log)),
-        MarkComplete(job.parts),
+        MarkComplete(job.parts, [row.row_id for row in ready.dropped]),
         Pace(),
     ]
     common: dict[str, Any] = {
@@ -271,18 +273,6 @@ def _report(job: _Job, fitted: _Fitted, seconds: float) -> TrainReport:
         displaced_at=first_displaced(lines, beta),
         histogram=ready.histogram,
     )
-
-
-@contextmanager
-def _faults(out: Path) -> Iterator[None]:
-    """What can go wrong long after the preflight, as errors that say what to do."""
-    with writing(out):
-        try:
-            yield
-        except ImageFault as error:
-            raise DataError(
-                f"a photo changed while training ({error}); put it back and give the same command again, without --force"
-            ) from None
 
 
 def _phase(progress: Progress | None, name: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from spr.errors import ModelError
+from spr.errors import ModelError, ResumeError
 from spr.running.files import write_atomic
 from spr.running.progress import say
 from spr.running.ranks import leads
@@ -108,6 +108,16 @@ def read_log(path: Path) -> list[dict[str, float]]:
         except json.JSONDecodeError:
             break
     return lines
+
+
+def check_log(path: Path, step: int) -> None:
+    """Raises ResumeError where the log lacks updates of a checkpoint of update `step`: what is said of all would be of some."""
+    logged = [int(line["step"]) for line in read_log(path) if line["step"] <= step]
+    if logged != list(range(1, step + 1)):
+        raise ResumeError(
+            f"{path} holds {len(logged):,} of the {step:,} updates that the last checkpoint has; put the file back, or give "
+            "--force to start over"
+        )
 
 
 def cut_log(path: Path, step: int) -> None:

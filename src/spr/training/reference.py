@@ -78,8 +78,8 @@ class ReferenceFirst(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:  # noqa: ARG002
         """Read or compute. Raises ModelError where a log-probability is not finite, ResumeError where it is too late."""
         known = stored(self._cache)
-        missing = len(self._cache.pairs) - len(known)
-        if missing > 0 and self._moving and state.global_step:
+        missing = sum(pair.pair_id not in known for pair in self._cache.pairs)
+        if missing and self._moving and state.global_step:
             raise ResumeError(
                 f"{self._cache.path} lacks the reference of {missing} pairs, and the model has been updated "
                 f"{state.global_step} times since; put the file back, or start over with --force"

@@ -147,10 +147,13 @@ class Layout:
         return torch.cat([side[pair] for side in (chosen, rejected) for pair in range(len(self.spans))])
 
 
-def groups(prompts: Sequence[Tensor], images: Sequence[str], image_token: int | None) -> tuple[Group, ...]:
+def groups(
+    prompts: Sequence[Tensor], images: Sequence[str], image_token: int | None, region_token: int | None = None
+) -> tuple[Group, ...]:
     """Group pairs by image where their prompts (length,) begin alike up to the image's last token; in the order of first pairs.
 
-    `image_token` marks the places of images; without one every pair stands alone.
+    `image_token` marks the places of images; without one every pair stands alone. What several pairs share ends before a
+    `region_token` (Ferret), as every pair brings the features of its own regions.
     """
     found: list[list[int]] = []
     shared: list[int] = []
@@ -158,7 +161,7 @@ def groups(prompts: Sequence[Tensor], images: Sequence[str], image_token: int | 
         for place, members in enumerate(found):
             if images[members[0]] != images[pair] or image_token is None:
                 continue
-            common = min(shared[place], _common(prompts[members[0]], prompt))
+            common = min(shared[place], _common(prompts[members[0]], prompt, region_token))
             if common > _last(prompt, image_token):
                 members.append(pair)
                 shared[place] = common
@@ -169,11 +172,11 @@ def groups(prompts: Sequence[Tensor], images: Sequence[str], image_token: int | 
     return tuple(Group(tuple(members), prefix) for members, prefix in zip(found, shared, strict=True))
 
 
-def _common(a: Tensor, b: Tensor) -> int:
-    """How many tokens two prompts begin with alike, their own last ones left out."""
+def _common(a: Tensor, b: Tensor, until: int | None) -> int:
+    """How many tokens two prompts begin with alike, their own last ones left out, and what comes from a token `until` on."""
     most = min(len(a), len(b)) - 1
-    different = (a[:most] != b[:most]).nonzero()
-    return int(different[0]) if len(different) else most
+    ends = a[:most] != b[:most] if until is None else (a[:most] != b[:most]) | (a[:most] == until)
+    return int(ends.nonzero()[0]) if ends.any() else most
 
 
 def _last(prompt: Tensor, token: int) -> int:

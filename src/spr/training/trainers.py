@@ -16,6 +16,7 @@ from trl import DPOTrainer, SFTTrainer
 from spr.training.base import bare, still_reference, words_alone_require_gradients
 from spr.training.features import Images
 from spr.training.head import gather_head
+from spr.training.internals import no_second_model
 from spr.training.once import compute_once, encode_inside
 from spr.training.sharing import IGNORED, Sharing, unshared
 from spr.training.weighting import weigh_pairs
@@ -60,7 +61,8 @@ class SPRDPOTrainer(_Resuming, DPOTrainer):
         if prefix_sharing != "off" and (reason := unshared(bare(model))):
             raise ValueError(f"prefix_sharing {prefix_sharing}: {reason}")
         words_alone_require_gradients(bare(model))
-        super().__init__(model, *args, **kwargs)
+        with no_second_model():
+            super().__init__(model, *args, **kwargs)
         still_reference(self.model)
         self._reuse = reuse_image_features
         compute_once(bare(self.model), prefix_sharing)

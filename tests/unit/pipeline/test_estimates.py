@@ -95,8 +95,15 @@ def test_a_shared_prompt_is_one_sequence_and_two_answers() -> None:
     assert dataclasses.replace(PAIRS, sft=True).tokens == 10 + 4
 
 
+def test_the_head_sees_answers_alone_of_packed_rows_and_on_a_gpu() -> None:
+    apart, chosen = dataclasses.replace(PAIRS, shared=False), dataclasses.replace(PAIRS, sft=True)
+    assert [PAIRS.scored(fused) for fused in (True, False)] == [8, 8]
+    assert [apart.scored(fused) for fused in (True, False)] == [8, 28]
+    assert [chosen.scored(fused) for fused in (True, False)] == [4, 14]
+
+
 def test_training_passes_reference_policy_and_gradient_and_the_checkpointed_forward_again() -> None:
-    one_pass = 2 * 1000 * 18 + 2 * 40 * 18 + 4 * 4 * 2 * 18**2
+    one_pass = 2 * 1000 * 18 + 2 * 40 * 8 + 4 * 4 * 2 * 18**2
     vision, adapter = 2 * 500 * 5, 2 * 100 * 18
     assert costs.training_seconds(SHAPE, PAIRS, SPEED, fused=False) == pytest.approx((3 * one_pass + 3 * adapter + vision) / 50)
     again = dataclasses.replace(PAIRS, checkpointed=True)
@@ -105,7 +112,7 @@ def test_training_passes_reference_policy_and_gradient_and_the_checkpointed_forw
 
 def test_checkpointing_keeps_one_layer_whole() -> None:
     layer = 18 * (10 * 4 + 4 * 8 + 6) * 4
-    fixed = 4 * 1580 + 16 * 100 + 3 * 4 * 18 * 10 + costs.LIBRARIES
+    fixed = 4 * 1580 + 16 * 100 + 3 * 4 * 8 * 10 + costs.LIBRARIES
     assert costs.training_memory(SHAPE, PAIRS, "float32", fused=False) == fixed + 2 * layer
     again = dataclasses.replace(PAIRS, checkpointed=True)
     assert costs.training_memory(SHAPE, again, "float32", fused=False) == fixed + layer + 2 * 18 * 4 * 4
@@ -122,7 +129,7 @@ def test_weights_that_are_trained_are_held_four_times_in_float32_and_frozen_ones
 
 
 def test_the_gradients_of_weights_are_a_pass_of_their_own() -> None:
-    one_pass = 2 * 1000 * 18 + 2 * 40 * 18 + 4 * 4 * 2 * 18**2
+    one_pass = 2 * 1000 * 18 + 2 * 40 * 8 + 4 * 4 * 2 * 18**2
     full = dataclasses.replace(PAIRS, full=True)
     assert costs.training_seconds(SHAPE, full, SPEED, fused=False) == pytest.approx((4 * one_pass + 2 * 500 * 5) / 50)
 

@@ -1,4 +1,4 @@
-"""The memory that is said between preflight and training: `spr plan`'s arithmetic on counted tokens."""
+"""The memory and time that are said between preflight and training: `spr plan`'s arithmetic on counted tokens."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ import pytest
 
 from spr.models.shapes import PUBLISHED
 from spr.pipeline import foresight
-from spr.pipeline.estimates.costs import Pairs, training_memory
+from spr.pipeline.estimates.costs import Pairs, training_memory, training_seconds, update_seconds
+from spr.pipeline.estimates.device import Speed
+from spr.pipeline.estimates.units import time_text
 from spr.recipe import check_recipe
 from spr.training.preflight import Preflight
 
 PALIGEMMA = "google/paligemma-3b-mix-448"
-LENGTHS = {"prompt": {"max": 1100.0}, "chosen": {"max": 90.0}, "rejected": {"max": 50.0}, "sequence": {"max": 1190.0}}
+LENGTHS = {
+    "prompt": {"median": 1000.0, "max": 1100.0},
+    "chosen": {"median": 70.0, "max": 90.0},
+    "rejected": {"median": 30.0, "max": 50.0},
+}
 READY = Preflight((SimpleNamespace(size=(640, 480)),), (), (), LENGTHS, {}, 5)  # type: ignore[arg-type]
 
 
@@ -33,14 +39,14 @@ def test_the_longest_pairs_count(objective, answer, monkeypatch):
     needed = training_memory(PUBLISHED[PALIGEMMA], step, "bfloat16", fused=False)
     for there, said in ((needed, "train: about "), (needed - 1, "WARNING: train needs about ")):
         monkeypatch.setattr(foresight, "device_memory", lambda _, there=there: there)
-        line = foresight.memory_line(recipe(objective=objective), "cpu", READY)
+        line, _ = foresight.foreseen(recipe(objective=objective), "cpu", READY, 9)
         assert line.startswith(f"{said}{foresight.bytes_text(needed)} at the peak")
     assert "lower train.batch_size or the pixel limits" in line
 
 
 def test_the_weights_that_are_trained_themselves_are_counted(monkeypatch):
     monkeypatch.setattr(foresight, "device_memory", lambda _: 2**60)
-    said = foresight.memory_line(recipe(method="full", lora={}), "cpu", READY)
+    said, _ = foresight.foreseen(recipe(method="full", lora={}), "cpu", READY, 9)
     step = Pairs(2, 1100, 70, 1024, 128, shared=False, sft=False, checkpointed=True, full=True)
     needed = training_memory(PUBLISHED[PALIGEMMA], step, "bfloat16", fused=False)
     assert needed > 16 * PUBLISHED[PALIGEMMA].language
@@ -48,11 +54,30 @@ def test_the_weights_that_are_trained_themselves_are_counted(monkeypatch):
 
 
 def test_what_the_arithmetic_does_not_cover_gets_no_figure():
-    assert foresight.memory_line(recipe(vision_tower="tuned"), "cpu", READY) == (
-        "train: how much memory it takes is unknown: what a tuned vision tower takes is not counted"
-    )
+    assert foresight.foreseen(recipe(vision_tower="tuned"), "cpu", READY, 9) == [
+        "train: how much memory and time it takes is unknown: what a tuned vision tower takes is not counted"
+    ]
 
 
 def test_an_unknown_model_is_said_to_be_unknown():
-    line = foresight.memory_line(recipe("someone/model"), "cpu", READY)
-    assert line == "train: how much memory it takes is unknown: the model's config.json is not here"
+    assert foresight.foreseen(recipe("someone/model"), "cpu", READY, 9) == [
+        "train: how much memory and time it takes is unknown: the model's config.json is not here"
+    ]
+
+
+def test_weights_that_are_parted_over_processes_get_no_figure(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    (said,) = foresight.foreseen(recipe(), "cpu", READY, 9)
+    assert said.endswith("is unknown: FSDP and ZeRO-3 part the weights over the processes")
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_the_time_is_that_of_pairs_of_median_length_shared_by_the_processes(processes, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    speed = Speed("cpu", flops=1e12, bandwidth=1e10, call=1e-5)
+    monkeypatch.setattr(foresight, "measure", lambda *_: speed)
+    _, said = foresight.foreseen(recipe(gradient_accumulation=8), "cpu", READY, 9)
+    step = Pairs(2, 1000, 50, 1024, 8, shared=False, sft=False, checkpointed=True)
+    shape = PUBLISHED[PALIGEMMA]
+    update = 8 / processes * training_seconds(shape, step, speed, fused=False) + update_seconds(shape, step, speed)
+    assert said == f"train: about {time_text(9 * update)} for 9 updates, by the arithmetic of `spr plan`"

@@ -108,7 +108,9 @@ def test_a_merged_model_is_one_of_transformers(tmp_path: Path) -> None:
     assert merged_of(tmp_path) == (card.data["spr"]["adapter"], merged)
 
 
-@pytest.mark.parametrize("text", [None, "no header", "---\ntags: [a]\n---\n", "---\nspr: {adapter: x}\n---\n"])
+@pytest.mark.parametrize(
+    "text", [None, "no header", "---\ntags: [a]\n---\n", "---\nspr: {adapter: x}\n---\n", "---\ntitle: a: b\n---\n"]
+)
 def test_a_folder_without_such_a_card_was_not_merged(text: str | None, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "README.md").write_text(text)

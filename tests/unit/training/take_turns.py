@@ -30,7 +30,7 @@ if __name__ == "__main__":
         time.sleep(1)
         seen["marked"] = (checkpoint / MARKER).exists()
     settings, state = TrainingArguments(str(out), use_cpu=True), TrainerState(global_step=1)
-    MarkComplete({"pairs": "p"}).on_save(settings, state, TrainerControl())
+    MarkComplete({"pairs": "p"}, ["b", "a"]).on_save(settings, state, TrainerControl())
     leave()
     if not leads():
         print(json.dumps(seen))

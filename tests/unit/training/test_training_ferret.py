@@ -26,9 +26,10 @@ QUESTIONS = (
     "where is the dog ?",
     "Is [0, 0, 300, 400] <region_fea> left of [700, 700] <region_fea>?",
     "What is at [20, 990] <region_fea>?",
+    "What is in [100, 100, 900, 900] <region_fea>?",
 )
 PAIRS = [dataclasses.replace(make_pair(i, path=f"{i % 2}.png"), prompt=question) for i, question in enumerate(QUESTIONS)]
-"""Two pairs about each of two photos, which differ in how many regions they mark."""
+"""Pairs about two photos, which differ in how many regions they mark, but for two that ask the same."""
 FIELDS = ("region_points", "region_sizes", "region_starts")
 
 
@@ -38,7 +39,7 @@ def prepared(models, image_root):
     model, processor = load_model_and_processor(make_recipe(models("ferret")).model, "cpu", "float32")
     encoder = PairEncoder(processor, image_root)
     ready = preflight(PAIRS, encoder, 4096, model.config.image_token_id)
-    batch = PreferenceCollator(ready, encoder)([{"row": row} for row in range(4)])
+    batch = PreferenceCollator(ready, encoder)([{"row": row} for row in range(5)])
     labels = batch["input_ids"].masked_fill(batch.pop("completion_mask") == 0, -100)
     add_fused_lm_head(model, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))
     return model, batch, labels
@@ -52,11 +53,11 @@ def scored(model, batch, labels):
 def test_a_batch_carries_each_pairs_regions_once(prepared):
     _, batch, _ = prepared
     assert {name: tuple(batch["regions"][name].shape) for name in FIELDS} == {
-        "region_points": (4, 2, 512, 2),
-        "region_sizes": (4, 2, 2),
-        "region_starts": (4, 2, 2),
+        "region_points": (5, 2, 512, 2),
+        "region_sizes": (5, 2, 2),
+        "region_starts": (5, 2, 2),
     }
-    assert (batch["regions"]["region_sizes"] > 0).all(dim=-1).sum(dim=1).tolist() == [1, 0, 2, 1]
+    assert (batch["regions"]["region_sizes"] > 0).all(dim=-1).sum(dim=1).tolist() == [1, 0, 2, 1, 1]
 
 
 @pytest.mark.parametrize("sharing", ["off", "pair", "tree"])
@@ -85,8 +86,8 @@ def test_where_a_region_is_read_changes_the_answers_of_its_own_pair_alone(sharin
     with torch.no_grad():
         before, after = (scored(model, some, labels) for some in (batch, moved))
     apart = (before - after).abs().amax(dim=1)
-    assert (apart[[2, 6]] > 1e-2).all()
-    torch.testing.assert_close(before[[0, 1, 3, 4, 5, 7]], after[[0, 1, 3, 4, 5, 7]], atol=1e-5, rtol=0)
+    assert (apart[[2, 7]] > 1e-2).all()
+    torch.testing.assert_close(before[[0, 1, 3, 4, 5, 6, 8, 9]], after[[0, 1, 3, 4, 5, 6, 8, 9]], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("options", [{}, {"gradient_checkpointing": True}, {"objective": "sft"}], ids=str)

@@ -130,7 +130,13 @@ def test_bars_are_as_long_as_their_counts_and_none_is_lost():
 def test_the_work_to_come_is_said_before_it_and_its_pace_after_the_third_update(models, image_root, tmp_path, capsys):
     recipe = make_recipe(models("llava"), max_steps=5)
     told = []
-    report = train(PAIRS, recipe, image_root, tmp_path, foresee=lambda ready: told.append(len(ready.pairs)) or "train: memory")
+    report = train(
+        PAIRS,
+        recipe,
+        image_root,
+        tmp_path,
+        foresee=lambda ready, left: told.append((len(ready.pairs), left)) or ["train: memory"],
+    )
     said = capsys.readouterr().err.splitlines()
     start = said.index("preflight: 4 of 4 pairs can be trained on")
     assert (
@@ -143,7 +149,7 @@ def test_the_work_to_come_is_said_before_it_and_its_pace_after_the_third_update(
     assert said[start + 2 + len(drawn) :][:2] == ["train: 5 updates of 2 pairs, 2.5 epochs", "train: memory"]
     (pace,) = [line for line in said if "an update, so about" in line]
     assert pace.endswith("for the 2 that are left")
-    assert told == [4]
+    assert told == [(4, 5)]
 
 
 def test_a_resumed_training_says_what_is_done(encoder, processor):

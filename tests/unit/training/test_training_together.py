@@ -76,7 +76,9 @@ def test_two_processes_share_an_update(objective, models, image_root, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "more", [{}, {"method": "full", "gradient_checkpointing": True}], ids=lambda more: "-".join(more) or "plain"
+    "more",
+    [{}, {"gradient_checkpointing": True}, {"method": "full", "gradient_checkpointing": True}],
+    ids=lambda more: "-".join(more) or "plain",
 )
 def test_two_processes_of_deepspeed_share_an_update(more, models, image_root, tmp_path):
     torch.set_num_threads(1)
@@ -149,7 +151,7 @@ def test_the_leading_process_goes_first_and_marks_a_checkpoint_last(tmp_path):
     done = subprocess.run(command, env=os.environ | environment("ddp"), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-12000:]
     assert json.loads(done.stdout) == {"first": True, "marked": False}
-    assert read_json(tmp_path / "checkpoint-1" / "complete.json") == {"pairs": "p"}
+    assert read_json(tmp_path / "checkpoint-1" / "complete.json") == {"parts": {"pairs": "p"}, "left_out": ["a", "b"]}
 
 
 def test_an_update_that_processes_cannot_share_is_refused(models, monkeypatch):

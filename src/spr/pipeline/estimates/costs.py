@@ -66,10 +66,12 @@ class Pairs:
             return self.prompt + self.answer
         return self.prompt + 2 * self.answer if self.shared else 2 * (self.prompt + self.answer)
 
-    @property
-    def answers(self) -> float:
-        """Tokens of one pair whose probability is asked."""
-        return self.answer if self.sft else 2 * self.answer
+    def scored(self, fused: bool) -> float:
+        """Tokens of one pair that the head sees: those whose probability is asked where it is `fused`, as on a GPU, or gets
+        packed rows; otherwise all."""
+        if self.sft:
+            return self.answer if fused else self.tokens
+        return 2 * self.answer if fused or self.shared else self.tokens
 
 
 def weights(shape: Shape, dtype: str, quantized: bool) -> float:
@@ -136,13 +138,12 @@ def training_memory(shape: Shape, pairs: Pairs, dtype: str, fused: bool) -> floa
     """Bytes at the peak: weights and optimizer (`held`); activations, kept for every layer or, with gradient checkpointing, one
     number a layer and one layer whole; the head's logits; the libraries.
 
-    `fused`: the head scores the answers alone, as on a GPU; otherwise every position.
+    `fused`: the head scores the answers alone, as on a GPU (`Pairs.scored`).
     """
     tokens = pairs.rows * pairs.tokens
     layer = tokens * (10 * shape.hidden + 4 * shape.inner + shape.kv_width) * NUMBER[dtype]
     kept = layer + shape.layers * tokens * shape.hidden * NUMBER[dtype] if pairs.checkpointed else layer * shape.layers
-    scored = pairs.rows * pairs.answers if fused else tokens
-    logits = 3 * 4 * scored * min(shape.vocabulary, FUSED_COLUMNS)
+    logits = 3 * 4 * pairs.rows * pairs.scored(fused) * min(shape.vocabulary, FUSED_COLUMNS)
     return held(shape, pairs, dtype) + kept + logits + LIBRARIES
 
 
@@ -152,13 +153,18 @@ def training_seconds(shape: Shape, pairs: Pairs, speed: Speed, fused: bool) -> f
     checkpointing. What it takes to unpack 4-bit weights is not counted."""
     policy = (3 if pairs.checkpointed else 2) + (1 if pairs.full else 0)
     passes = policy + (0 if pairs.sft else 1)
-    head = 2 * shape.table * (pairs.answers if fused else pairs.tokens)
+    head = 2 * shape.table * pairs.scored(fused)
     attention = 4 * shape.hidden * shape.layers * pairs.tokens**2
     language = passes * (2 * shape.active * pairs.tokens + head + attention)
     lora = 0.0 if pairs.full else (policy + 1) * 2 * adapter(shape, pairs.rank) / shape.experts * pairs.tokens
     products = pairs.rows * (language + lora + 2 * shape.vision * pairs.patches)
     calls = (2 * policy + passes) * shape.layers * CALLS
     return products / (speed.flops * USE_OF_PRODUCTS) + calls * speed.call
+
+
+def all_updates_seconds(shape: Shape, pairs: Pairs, speed: Speed, fused: bool, batches: int, updates: int) -> float:
+    """Seconds of so many updates of so many steps each."""
+    return updates * (batches * training_seconds(shape, pairs, speed, fused) + update_seconds(shape, pairs, speed))
 
 
 def update_seconds(shape: Shape, pairs: Pairs, speed: Speed) -> float:

@@ -218,8 +218,8 @@ class Estimator:
         seconds = 0.0
         if not state.finished:
             step = work.training_step(self.recipe, photos.mean, shape.family, self.answer)
-            steps = train.gradient_accumulation * costs.training_seconds(shape, step, self.training, fused)
-            seconds = updates * (steps + costs.update_seconds(shape, step, self.training))
+            batches = train.gradient_accumulation
+            seconds = costs.all_updates_seconds(shape, step, self.training, fused, batches, updates)
         return Estimate(memory, disk.policy(shape, largest, train, updates, self.recipe.model.dtype), seconds)
 
     def _photos(self, source: ShardInput) -> work.Photos | None:
