@@ -18,6 +18,7 @@ import yaml
 
 from spr.demo import demo_recipe
 
+pytestmark = pytest.mark.slow
 DATA = ("queries", "candidates", "scores", "pairs")
 
 
@@ -105,7 +106,6 @@ def test_a_demo_of_another_size_is_refused_and_left_alone(demo: tuple[Path, subp
     assert annotations.stat().st_mtime_ns == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu"]])
 def test_bytes_do_not_depend_on_workers(
     demo: tuple[Path, subprocess.CompletedProcess[str]], devices: list[str], tmp_path: Path
@@ -115,7 +115,6 @@ def test_bytes_do_not_depend_on_workers(
     assert digests(tmp_path / "run") == digests(demo[0])
 
 
-@pytest.mark.slow
 def test_with_half_of_the_shards_deleted_only_those_are_redone(
     demo: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -135,7 +134,6 @@ def test_with_half_of_the_shards_deleted_only_those_are_redone(
     assert all(file.stat().st_mtime_ns == time_of for file, time_of in kept.items())
 
 
-@pytest.mark.slow
 def test_killed_anywhere_and_run_again_gives_the_same_bytes(
     demo: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -155,7 +153,6 @@ def test_killed_anywhere_and_run_again_gives_the_same_bytes(
     assert not [file for file in run.rglob("*") if file.name.startswith((".", "tmp")) or file.suffix in (".tmp", ".partial")]
 
 
-@pytest.mark.slow
 def test_evaluation_killed_and_resumed_gives_equal_rows(
     demo: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:

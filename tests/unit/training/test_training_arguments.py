@@ -33,7 +33,7 @@ def test_a_model_that_is_trained_whole_is_neither_loaded_again_nor_hashed(models
     assert dpo_trainer.hash_module is asked
 
 
-def test_processes_that_cannot_share_an_update_are_refused_before_anything_is_loaded(tmp_path, monkeypatch):
+def test_processes_that_cannot_share_an_update_are_refused_before_pairs_are_looked_at(models, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(RecipeError, match=r"gradient_accumulation is 16 batches an update, which 3 processes cannot share"):
-        train([], make_recipe(tmp_path / "no model", gradient_accumulation=16), tmp_path, tmp_path)
+        train([], make_recipe(models("llava"), gradient_accumulation=16), tmp_path, tmp_path)
