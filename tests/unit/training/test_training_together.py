@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -30,10 +31,10 @@ SUMS = {"loss", "grad_norm", "rewards/chosen", "rewards/margins", "logps/chosen"
 """Metrics that are means over pairs; those over tokens weigh the tokens of a batch, which are others in two processes."""
 
 
-def environment(name: str, processes: int = 2) -> dict[str, str]:
-    """What `accelerate launch` sets for a training by one of the bundled configurations."""
+def environment(name: str) -> dict[str, str]:
+    """What `accelerate launch` sets for a training in two processes by one of the bundled configurations."""
     parsed = launch_command_parser().parse_args(
-        ["--config_file", str(CONFIGS / f"{name}.yaml"), "--num_processes", str(processes), "x.py"]
+        ["--config_file", str(CONFIGS / f"{name}.yaml"), "--num_processes", "2", "x.py"]
     )
     parsed.deepspeed_fields_from_accelerate_config = ""
     settled, _, _ = _validate_launch_command(parsed)
@@ -44,11 +45,11 @@ def environment(name: str, processes: int = 2) -> dict[str, str]:
     return {name: value for name, value in changed.items() if os.environ.get(name) != value} | {"OMP_NUM_THREADS": "1"}
 
 
-def launched(name, models, options, image_root, out, family="llava", processes=2):
+def launched(name, models, options, image_root, out, family="llava", start=None):
     """Train in two processes on CPUs; how many of the model's weights were parted."""
     script = Path(__file__).with_name("train_together.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), str(script)]
-    arguments = [str(models(family)), json.dumps(options), str(image_root), str(out)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    arguments = [str(models(family)), json.dumps(options), str(image_root), str(out), *([str(start)] if start else [])]
     done = subprocess.run(
         [*command, *arguments], env=os.environ | environment(name), capture_output=True, text=True, check=False
     )
@@ -122,6 +123,18 @@ def test_a_training_in_two_processes_goes_on_from_its_checkpoint(name, method, m
     launched(name, models, options, image_root, tmp_path / "two")
     assert json.loads((tmp_path / "two" / "manifest.json").read_text())["report"]["resumed_from"] == 2
     same_updates(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ddp", "fsdp2", "zero3"])
+def test_two_processes_go_on_from_an_earlier_adapter(name, models, image_root, tmp_path):
+    torch.set_num_threads(1)
+    recipe = make_recipe(models("llava"), **OPTIONS)
+    start = train(PAIRS, recipe, image_root, tmp_path / "start").adapter
+    train(PAIRS, recipe, image_root, tmp_path / "one", start=start)
+    launched(name, models, OPTIONS, image_root, tmp_path / "two", start=start)
+    same_updates(tmp_path / "one", tmp_path / "two")
+    assert read_log(tmp_path / "two" / "log.jsonl")[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
 
 
 @pytest.mark.slow

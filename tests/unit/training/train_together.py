@@ -1,4 +1,4 @@
-"""Train as told, in as many processes as a launcher starts of this: MODEL OPTIONS IMAGE_ROOT OUT.
+"""Train as told, in as many processes as a launcher starts of this: MODEL OPTIONS IMAGE_ROOT OUT [START].
 
 The leading process prints, as json, how many of the model's weights were parted over the processes while it trained.
 """
@@ -74,9 +74,10 @@ if __name__ == "__main__":
         as_on_accelerators(DistributedType.MULTI_GPU)
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
         deepspeed_on_cpus()
-    model, options, image_root, out = sys.argv[1:]
+    model, options, image_root, out, *start = sys.argv[1:]
     job.SPRDPOTrainer, job.PolicySFTTrainer = watched(SPRDPOTrainer), watched(PolicySFTTrainer)
-    job.train([make_pair(i) for i in range(6)], make_recipe(Path(model), **json.loads(options)), Path(image_root), Path(out))
+    pairs, recipe = [make_pair(i) for i in range(6)], make_recipe(Path(model), **json.loads(options))
+    job.train(pairs, recipe, Path(image_root), Path(out), start=Path(start[0]) if start else None)
     leave()
     if os.environ["RANK"] == "0":
         print(json.dumps({"parted": parted}))
