@@ -17,17 +17,19 @@ from spr.training.together import parted
 if TYPE_CHECKING:
     from spr.training.preflight import Preflight
 
+_UNKNOWN = "train: how much memory and time it takes is unknown: "
+
 
 def foreseen(recipe: Recipe, device: str, ready: Preflight, updates: int) -> list[str]:
     """What a step of the longest pairs takes of `device` at its peak, and how long `updates` of pairs of median length take, as
     lines; a warning where memory is more than there is. Neither is known of weights that are parted over processes."""
+    if parted():  # first of all: under ZeRO-3 no process may make a model, not even an empty one, alone
+        return [_UNKNOWN + "FSDP and ZeRO-3 part the weights over the processes"]
     known = known_shape(recipe.model)
     why = known if isinstance(known, str) else uncounted(recipe, known.shape)
-    if parted():
-        why = "FSDP and ZeRO-3 part the weights over the processes"
     if isinstance(known, str) or why:
-        return [f"train: how much memory and time it takes is unknown: {why}"]
-    return [_memory(recipe, device, known, ready), _time(recipe, device, known, ready, updates)]
+        return [f"{_UNKNOWN}{why}"]
+    return [_memory(recipe, device, known, ready), *([_time(recipe, device, known, ready, updates)] if updates else [])]
 
 
 def _memory(recipe: Recipe, device: str, known: Known, ready: Preflight) -> str:

@@ -22,7 +22,7 @@ from spr.running.files import canonical, read_json
 from spr.running.progress import say
 from spr.running.run_dir import RunDir, changed_keys
 from spr.running.steps import DONE, STALE, TO_DO, Step, StepState, clear_stale, inspect
-from spr.training.manifest import MANIFEST, differences, key_parts
+from spr.training.manifest import MANIFEST, differences, key_parts, read_mark
 
 TRAIN = "train"
 
@@ -170,7 +170,7 @@ def _described_later(step: Step, states: dict[str, StepState], policy: StepState
 def _training(recipe: Recipe, run: RunDir, pairs: StepState, waits: bool) -> StepState:
     """The policy as a step of one shard: stale when it, or a checkpoint of it, was made from something else."""
     finished: Any = read_json(run.policy / MANIFEST)
-    begun = [read_json(path) for path in sorted(run.policy.glob("checkpoints/*/complete.json"))]
+    begun = [mark.parts for path in sorted(run.policy.glob("checkpoints/checkpoint-*")) if (mark := read_mark(path))]
     made = [*([finished.get("parts")] if isinstance(finished, dict) else []), *begun]
     if not any(isinstance(parts, dict) for parts in made):
         return StepState(TRAIN, {0: TO_DO}, (), 0)

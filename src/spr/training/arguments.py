@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 import trl
+from accelerate.utils import DistributedType
 
 from spr.recipe import Recipe
-from spr.running.ranks import world
 from spr.seeds import derive_seed
 from spr.training import order
 from spr.training.together import accumulation
@@ -67,7 +67,7 @@ def _one_device(arguments: trl.DPOConfig | trl.SFTConfig, device: str) -> trl.DP
     """Keep to the one device that was asked for; with several in sight transformers would split batches over them, or take
     the first whichever was asked for."""
     arguments._n_gpu = min(arguments.n_gpu, 1)
-    if world() == 1 and device != "cpu":
+    if arguments.distributed_state.distributed_type is DistributedType.NO and device != "cpu":
         arguments.__dict__["_setup_devices"] = torch.device(device)
         torch.cuda.set_device(device)
     return arguments

@@ -16,11 +16,9 @@ from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from spr.errors import ResumeError
-from spr.running.files import read_json, write_json
 from spr.running.ranks import leads, world
-from spr.training.manifest import differences
+from spr.training.manifest import MARKER, Mark, differences, read_mark, write_mark
 
-MARKER = "complete.json"
 _NAMED = 3
 """Pairs that are named."""
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -30,14 +28,14 @@ class MarkComplete(TrainerCallback):
     """Marks each checkpoint after its last file, with what the training is made of and the pairs that were left out."""
 
     def __init__(self, parts: Mapping[str, Any], left_out: Sequence[str]) -> None:
-        self._marked = {"parts": dict(parts), "left_out": sorted(left_out)}
+        self._mark = Mark(parts, tuple(left_out))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:  # noqa: ARG002
         """Write the marker of the checkpoint just saved: by the leading process, once all have written what is theirs."""
         if world() > 1:
             PartialState().wait_for_everyone()
         if leads():
-            write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER, self._marked)
+            write_mark(Path(args.output_dir) / f"checkpoint-{state.global_step}", self._mark)
 
 
 def last_complete(folder: Path, parts: Mapping[str, Any]) -> tuple[Path | None, int]:
@@ -48,14 +46,14 @@ def last_complete(folder: Path, parts: Mapping[str, Any]) -> tuple[Path | None, 
     found: tuple[Path | None, int] = (None, 0)
     for path in sorted(folder.glob("checkpoint-*")):
         name = _NAME.fullmatch(path.name)
-        marked = read_json(path / MARKER)
         if name is None:
             continue
-        if not isinstance(marked, dict):
+        mark = read_mark(path)
+        if mark is None:
             shutil.rmtree(path)
-        elif marked["parts"] != dict(parts):
+        elif mark.parts != parts:
             raise ResumeError(
-                f"{path} belongs to another training ({differences(marked['parts'], parts)}); "
+                f"{path} belongs to another training ({differences(mark.parts, parts)}); "
                 "give --force to start over, or train into another directory"
             )
         elif int(name[1]) > found[1]:
@@ -66,8 +64,8 @@ def last_complete(folder: Path, parts: Mapping[str, Any]) -> tuple[Path | None, 
 def check_left_out(checkpoint: Path, left_out: Sequence[str]) -> None:
     """Raises ResumeError where the preflight now leaves out other pairs than those that `checkpoint` was trained without: the
     updates to come would be others."""
-    marked: Any = read_json(checkpoint / MARKER)
-    then, now = set(marked["left_out"]), set(left_out)
+    mark = read_mark(checkpoint)
+    then, now = set(mark.left_out if mark else ()), set(left_out)
     if then != now:
         gone = f"{_some(now - then)} cannot be trained on any more" if now - then else ""
         back = f"{_some(then - now)} could not be trained on then, and can be now" if then - now else ""

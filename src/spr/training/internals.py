@@ -38,8 +38,8 @@ def changed() -> str:
 
 @contextmanager
 def no_second_model() -> Iterator[None]:
-    """While it is open TRL makes its trainer without a model for the reference, which it would load from the hub's name under
-    FSDP, and without the hash of all weights that names a cache of its own."""
+    """TRL makes its trainer without two things that nobody reads here, while this is open: a second model as the reference,
+    which under FSDP it loads from the model's name, and a hash of all weights, which names a cache of its own."""
     kept = {name: getattr(dpo_trainer, name) for name in ("create_model_from_path", "hash_module")}
     for name in kept:
         setattr(dpo_trainer, name, lambda *args, **kwargs: None)  # noqa: ARG005

@@ -111,18 +111,18 @@ def train(
     """
     check_trainable(recipe.model, recipe.train)
     check_optimizer(recipe)
-    accumulation(recipe.train)
     check_reporting(recipe.train.report_to)
     parts = manifests.key_parts(pairs, recipe, start)
     with in_turn(device):
         finished = None if force else _finished(out, parts)
     if finished is not None:
         return finished
+    accumulation(recipe.train)
     started = time.monotonic()
     job = _Job(recipe, out, device, parts, progress, foresee, start, force)
     if device != "cpu":
         torch.cuda.set_device(device)
-    with faults.told(out, job.checkpoints), quiet():
+    with faults.told(out, job.checkpoints, recipe.train), quiet():
         fitted = _fit(job, pairs, image_root)
     report = _report(job, fitted, time.monotonic() - started)
     if leads():

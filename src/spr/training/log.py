@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ class UpdateLog(TrainerCallback):
         if leads():
             with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())  # before a checkpoint is marked, which is worth nothing without its log
         if self._progress:
             self._progress("train", state.global_step, state.max_steps, metrics)
 

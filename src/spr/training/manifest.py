@@ -20,6 +20,7 @@ from spr.training.lengths import Histogram
 
 VERSION = 1
 MANIFEST = "manifest.json"
+MARKER = "complete.json"
 _IDLE = frozenset({"save_steps", "report_to"})
 """Keys of `train` that do not change the policy."""
 
@@ -95,9 +96,33 @@ def key(parts: Mapping[str, Any]) -> str:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Names and values of what differs between two keys, for people."""
+    """Names and values of what differs between two keys, for people; of keys that name other things, only that."""
+    if old.get("version") != new.get("version"):
+        return "made by another version of spr"
     names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
     return "; ".join(name if name == "pairs" else f"{name} was {old.get(name)!r}, is now {new.get(name)!r}" for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the marker of a whole checkpoint says: what the training is made of, and the ids of the pairs that it left out."""
+
+    parts: Mapping[str, Any]
+    left_out: tuple[str, ...]
+
+
+def read_mark(checkpoint: Path) -> Mark | None:
+    """The marker of a checkpoint, or None where it has none; one that an earlier version wrote is of no known training."""
+    marked: Any = read_json(checkpoint / MARKER)
+    if not isinstance(marked, dict):
+        return None
+    known = {"parts", "left_out"} <= marked.keys()
+    return Mark(marked["parts"], tuple(marked["left_out"])) if known else Mark({}, ())
+
+
+def write_mark(checkpoint: Path, mark: Mark) -> None:
+    """Write the marker, the last file of a checkpoint, whole or not at all."""
+    write_json(checkpoint / MARKER, {"parts": dict(mark.parts), "left_out": sorted(mark.left_out)})
 
 
 def read_manifest(out: Path) -> dict[str, Any] | None:

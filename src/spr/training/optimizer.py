@@ -34,7 +34,7 @@ def check_optimizer(recipe: Recipe) -> None:
         for _ in range(2):  # past the warm-up, where its arguments are read
             optimizer.step()
             schedule.step()
-        unread = [name for name, rest in _one_less(given) if _settings(train, rest)[1] == read]
+        unread = list(_unread(train, given, read))
     except (ValueError, TypeError, ImportError, AttributeError, KeyError) as fault:
         named = ", ".join(f"{name} {value!r}" for name, value in given.items() if name not in PREFERENCES)
         reason = " ".join(str(fault).split())[:1000]
@@ -55,12 +55,24 @@ def _settings(train: Train, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]
     return found
 
 
-def _one_less(given: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(what is left out, the settings without it), for each that only some optimizers read and that is not at its default."""
+def _unread(train: Train, given: dict[str, Any], read: dict[str, Any]) -> Iterator[str]:
+    """What the optimizer makes nothing of: what is not at its default, and yet the settings are the same without it."""
     for name in _READ_BY_SOME:
         if given.get(name, _DEFAULTS[name]) != _DEFAULTS[name]:
-            yield f"{name} {given[name]:g}", {key: value for key, value in given.items() if key != name}
+            rest = {key: value for key, value in given.items() if key != name}
+            if _settings(train, rest)[1] == read:
+                yield f"{name} {given[name]:g}"
     arguments = given["optim_args"].split(",") if "optim_args" in given else []
     for place, argument in enumerate(arguments):
-        others = ",".join(arguments[:place] + arguments[place + 1 :])
-        yield f"optim_args {argument.strip()}", {**given, "optim_args": others}
+        # An optimizer's own defaults are nowhere to be read; but where it reads a value, one that is none does not pass.
+        others = [[], [f"{argument.split('=')[0]}=?"]]
+        tried = ({**given, "optim_args": ",".join(arguments[:place] + other + arguments[place + 1 :])} for other in others)
+        if all(_same(train, settings, read) for settings in tried):
+            yield f"optim_args {argument.strip()}"
+
+
+def _same(train: Train, given: dict[str, Any], read: dict[str, Any]) -> bool:
+    try:
+        return _settings(train, given)[1] == read
+    except (ValueError, AttributeError):
+        return False

@@ -66,9 +66,19 @@ def test_an_unknown_model_is_said_to_be_unknown():
 
 
 def test_weights_that_are_parted_over_processes_get_no_figure(monkeypatch):
+    def alone(*_):  # under ZeRO-3 the processes make a model together, or wait for each other for ever
+        raise AssertionError
+
+    monkeypatch.setattr(foresight, "known_shape", alone)
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     (said,) = foresight.foreseen(recipe(), "cpu", READY, 9)
     assert said.endswith("is unknown: FSDP and ZeRO-3 part the weights over the processes")
+
+
+def test_when_no_update_is_left_there_is_no_time_to_tell(monkeypatch):
+    monkeypatch.setattr(foresight, "device_memory", lambda _: 2**60)
+    (said,) = foresight.foreseen(recipe(), "cpu", READY, 0)
+    assert said.endswith("that cpu has")
 
 
 @pytest.mark.parametrize("processes", [1, 4])

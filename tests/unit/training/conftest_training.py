@@ -31,8 +31,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def build(family: str) -> Path:
         folder = root / family
         if not folder.exists():
-            folder.mkdir()
-            getattr(tiny_random, f"build_{family}")(folder)
+            half = root / f"{family}.half"
+            half.mkdir()
+            getattr(tiny_random, f"build_{family}")(half)
+            half.rename(folder)
         return folder
 
     return build

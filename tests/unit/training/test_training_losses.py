@@ -157,6 +157,7 @@ def test_sorted_pairs_are_not_weighed_by_their_margin(models):
             {"optim": "sgd", "optim_args": "momentum=0.9,nestrov=true"},
             "train.trl: optim_args nestrov=true would change",
         ),
+        ({"optim": "ademamix", "optim_args": "alpha=5.0,beta4=0.9"}, "train.trl: optim_args beta4=0.9 would change nothing"),
         ({"lr_scheduler_kwargs": {"num_cycles": "half"}}, "with scheduler cosine.* could not convert string to float: 'half'"),
     ],
 )
@@ -172,6 +173,7 @@ def test_an_optimizer_that_cannot_be_made_is_refused_before_the_model_is_loaded(
         {"adam_beta1": 0.8, "adam_beta2": 0.95, "adam_epsilon": 1e-6},
         {"optim": "sgd", "optim_args": "momentum=0.9, nesterov=true", "adam_beta1": 0.9},
         {"optim": "rmsprop", "optim_args": "alpha=0.9"},
+        {"optim": "ademamix", "optim_args": "alpha=5.0,beta3=0.9999"},  # as it is without them
     ],
 )
 def test_settings_that_an_optimizer_reads_are_taken_and_defaults_may_be_spelt_out(trl, tmp_path):

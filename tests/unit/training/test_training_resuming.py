@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 import spr.training.job as job
 from spr.errors import ResumeError
+from spr.running.files import read_json, write_json
 from spr.training.job import train
 
 PAIRS = [make_pair(i) for i in range(6)]
@@ -37,6 +38,15 @@ def test_a_pair_whose_photo_went_or_came_since_is_refused_by_name(models, image_
     (photos / "away.png").rename(photos / "3.png")
     with pytest.raises(ResumeError, match=r"pairs: 1 \(pair-3\) could not be trained on then, and can be now; put the"):
         train(PAIRS, recipe, photos, out)
+
+
+def test_a_checkpoint_that_an_earlier_version_marked_is_refused_and_kept(models, image_root, tmp_path):
+    recipe = stopped_after_two(models, image_root, tmp_path)
+    marker = tmp_path / "checkpoints" / "checkpoint-2" / "complete.json"
+    write_json(marker, read_json(marker)["parts"])
+    with pytest.raises(ResumeError, match=r"checkpoint-2 belongs to another training \(made by another version of spr\); give"):
+        train(PAIRS, recipe, image_root, tmp_path)
+    assert marker.exists()
 
 
 def test_a_log_that_lacks_updates_is_refused(models, image_root, tmp_path):

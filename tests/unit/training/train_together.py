@@ -6,6 +6,7 @@ The leading process prints, as json, how many of the model's weights were parted
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from conftest_training import make_pair, make_recipe
 
+from spr.pipeline.foresight import foreseen
 from spr.training import job
 from spr.training.together import leave
 from spr.training.trainers import PolicySFTTrainer, SPRDPOTrainer
@@ -77,7 +79,14 @@ if __name__ == "__main__":
     model, options, image_root, out, *start = sys.argv[1:]
     job.SPRDPOTrainer, job.PolicySFTTrainer = watched(SPRDPOTrainer), watched(PolicySFTTrainer)
     pairs, recipe = [make_pair(i) for i in range(6)], make_recipe(Path(model), **json.loads(options))
-    job.train(pairs, recipe, Path(image_root), Path(out), start=Path(start[0]) if start else None)
+    job.train(
+        pairs,
+        recipe,
+        Path(image_root),
+        Path(out),
+        foresee=partial(foreseen, recipe, "cpu"),
+        start=Path(start[0]) if start else None,
+    )
     leave()
     if os.environ["RANK"] == "0":
         print(json.dumps({"parted": parted}))
