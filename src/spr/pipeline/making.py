@@ -23,7 +23,7 @@ from spr.running.devices import device_names, free_memory, limit_threads
 from spr.running.files import write_json
 from spr.running.local import LocalEngine
 from spr.running.progress import JobMeter, meter, say
-from spr.running.ranks import leads, local_rank, world
+from spr.running.ranks import launched, leads, local_rank
 from spr.running.run_dir import RunDir
 from spr.running.steps import Step
 from spr.sources.coco import SceneReading
@@ -79,7 +79,7 @@ def train_policy(recipe: Recipe, directory: RunDir, pairs: Sequence[PreferencePa
 def _own_device(recipe: Recipe) -> str:
     """The device that this process trains on: the recipe's first one, or under a launcher the GPU of its number."""
     first = device_names(recipe.resources.devices)[0]
-    return f"cuda:{local_rank()}" if world() > 1 and first.startswith("cuda") else first
+    return f"cuda:{local_rank()}" if launched() and first.startswith("cuda") else first
 
 
 def _survey_again(one: Survey, reading: SceneReading, force: bool) -> Survey:

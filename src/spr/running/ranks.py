@@ -24,6 +24,11 @@ def world() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def launched() -> bool:
+    """Whether a launcher started this process, be it the only one."""
+    return "LOCAL_RANK" in os.environ
+
+
 def leads() -> bool:
     """Whether this is the process that speaks and writes."""
     return rank() == 0

@@ -80,9 +80,11 @@ def _some(ids: set[str]) -> str:
     return f"{len(ids):,} ({', '.join(first)}{', ...' if len(ids) > _NAMED else ''})"
 
 
-def last_marked(folder: Path) -> tuple[Path | None, int]:
-    """The latest whole checkpoint below `folder`, whosever it is, and its update; (None, 0) when there is none."""
-    steps = [int(name[1]) for path in folder.glob(f"checkpoint-*/{MARKER}") if (name := _NAME.fullmatch(path.parent.name))]
+def last_marked(folder: Path, parts: Mapping[str, Any] | None = None) -> tuple[Path | None, int]:
+    """The latest whole checkpoint below `folder`, whosever it is or that of one training, and its update; (None, 0) when there
+    is none."""
+    marked = {int(name[1]): read_mark(path) for path in folder.glob("*") if (name := _NAME.fullmatch(path.name))}
+    steps = [step for step, mark in marked.items() if mark and (parts is None or mark.parts == parts)]
     return (folder / f"checkpoint-{max(steps)}", max(steps)) if steps else (None, 0)
 
 

@@ -37,7 +37,7 @@ from spr.training import faults, order
 from spr.training import manifest as manifests
 from spr.training.arguments import arguments
 from spr.training.base import check_trainable, prepare_base
-from spr.training.checkpoints import MarkComplete, check_left_out, forget_all, last_complete
+from spr.training.checkpoints import MarkComplete, check_left_out, forget_all, last_complete, last_marked
 from spr.training.collator import ChosenCollator, PreferenceCollator
 from spr.training.context import positions
 from spr.training.displacement import first_displaced, standing
@@ -81,6 +81,10 @@ class _Job:
     def log(self) -> Path:
         return self.out / "log.jsonl"
 
+    def saved(self) -> int:
+        """The update that this training would go on from, and not another that it is to replace."""
+        return last_marked(self.checkpoints, self.parts)[1]
+
     @property
     def batch(self) -> int:
         """Pairs an update."""
@@ -122,7 +126,7 @@ def train(
     job = _Job(recipe, out, device, parts, progress, foresee, start, force)
     if device != "cpu":
         torch.cuda.set_device(device)
-    with faults.told(out, job.checkpoints, recipe.train), quiet():
+    with faults.told(out, recipe.train, job.saved), quiet():
         fitted = _fit(job, pairs, image_root)
     report = _report(job, fitted, time.monotonic() - started)
     if leads():

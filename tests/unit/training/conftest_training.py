@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         folder = root / family
         if not folder.exists():
             half = root / f"{family}.half"
+            shutil.rmtree(half, ignore_errors=True)
             half.mkdir()
             getattr(tiny_random, f"build_{family}")(half)
             half.rename(folder)

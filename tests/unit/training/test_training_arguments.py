@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from conftest_training import make_pair, make_recipe
 from trl.trainer import dpo_trainer
 
 from spr.errors import RecipeError
+from spr.training import job
 from spr.training.arguments import _one_device, arguments
 from spr.training.internals import no_second_model
 from spr.training.job import train
@@ -68,6 +70,7 @@ def test_no_second_model_is_loaded_until_trl_has_its_functions_back(no_second):
 
 
 def test_processes_that_cannot_share_an_update_are_refused_before_pairs_are_looked_at(models, tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "in_turn", lambda _: nullcontext())
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(RecipeError, match=r"gradient_accumulation is 16 batches an update, which 3 processes cannot share"):
         train([], make_recipe(models("llava"), gradient_accumulation=16), tmp_path, tmp_path)
